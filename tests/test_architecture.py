@@ -128,7 +128,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"front", "inventory"},
         {"ab_test", "placement", "recording"},
     ],
-    "rollout/placement": [{"plans", "progress"}, {"changes"}],
+    "rollout/placement": [{"plans", "waiting"}, {"changes"}],
     "rollout/shadow": [
         {"copied_request", "shadow_state"},
         {"collector_files", "collector_options", "request_queue", "shadow_statistics"},

@@ -172,7 +172,7 @@ def front(
     from tfsctl.engines.planning import server_control
     from tfsctl.rollout.front import children
     from tfsctl.rollout.placement import changes, plans
-    from tfsctl.rollout.placement.progress import Progress
+    from tfsctl.rollout.placement.waiting import WaitOptions
 
     has_ports = rest_port is not None or grpc_port is not None
     if has_ports and (remove or restart):
@@ -181,17 +181,17 @@ def front(
     ports = (rest_port or 0, grpc_port or 0)
     _check_ports(*ports)
     check_timeout("wait_timeout_s", wait_timeout_s)
-    server, progress = plans.find_running(name), Progress(wait_timeout_s)
+    server, wait_options = plans.find_running(name), WaitOptions(wait_timeout_s)
     if remove:
         plan, _ = plans.plan_removal(server, restart=restart)
-        handle = (changes.restart_without_front if restart else changes.remove_front)(server, plan, progress)
+        handle = (changes.restart_without_front if restart else changes.remove_front)(server, plan, wait_options)
     elif has_ports:
         plan = plans.plan_front(server, "second address", ports)
         children.clean_up(plan.launch.name)
         handle = server_control.start(plan, detach=True, wait_timeout_s=wait_timeout_s)
     else:
         plan = plans.plan_front(server, "restart" if restart else "handover")
-        handle = changes.put_front(server, plan, progress, stop_old=restart)
+        handle = changes.put_front(server, plan, wait_options, stop_old=restart)
     handle.detach()
     return Serving(handle.record)
 

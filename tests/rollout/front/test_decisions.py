@@ -15,10 +15,10 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front import decisions, shadow_decisions
 from tfsctl.rollout.front.envoy import admin
-from tfsctl.rollout.front.envoy.admin import Counts
+from tfsctl.rollout.front.envoy.admin import RequestCounts
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, ProcessRef, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
-from tfsctl.rollout.shadow.shadow_state import Progress, ShadowPlan
+from tfsctl.rollout.shadow.shadow_state import ShadowPlan, ShadowProgress
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.serving_config import ServingConfig
 
@@ -51,7 +51,7 @@ def running(state: FrontState, plan: RolloutPlan = PLAN, *, step: int = 0) -> Fr
     return replace(state, rollout=rollout)
 
 
-def advanced(state: FrontState, stable: Counts, canary: Counts) -> FrontState:
+def advanced(state: FrontState, stable: RequestCounts, canary: RequestCounts) -> FrontState:
     """The front after these counts."""
     assert state.rollout is not None
     return decisions.next_state(state, state.rollout.counted(stable, canary))
@@ -71,7 +71,7 @@ def with_samples(
     started = decisions.carry_out(state, spec, command("canary", plan))
     assert started.shadow is not None
     assert started.rollout is not None
-    progress = Progress(started.shadow.id, samples=samples, disagreeing=samples / 5, log_evidence=log_evidence)
+    progress = ShadowProgress(started.shadow.id, samples=samples, disagreeing=samples / 5, log_evidence=log_evidence)
     return replace(started, shadow=replace(started.shadow, progress=progress), rollout=started.rollout.at_step(0))
 
 
@@ -120,10 +120,10 @@ def test_the_second_operator_is_told_of_the_first(state: FrontState, spec: Launc
 
 def test_steps_advance_with_enough_data_only(state: FrontState) -> None:
     """Nothing is promoted on silence, and the last step of 100 % promotes."""
-    few = advanced(running(state), Counts(50), Counts(5))
-    enough = advanced(running(state), Counts(95), Counts(5))
-    silent_canary = advanced(running(state), Counts(1000), Counts())
-    last = advanced(running(state, step=2), Counts(), Counts(1))
+    few = advanced(running(state), RequestCounts(50), RequestCounts(5))
+    enough = advanced(running(state), RequestCounts(95), RequestCounts(5))
+    silent_canary = advanced(running(state), RequestCounts(1000), RequestCounts())
+    last = advanced(running(state, step=2), RequestCounts(), RequestCounts(1))
 
     assert few.rollout is not None
     assert enough.rollout is not None
@@ -137,7 +137,7 @@ def test_steps_advance_with_enough_data_only(state: FrontState) -> None:
 def test_without_an_interval_the_step_lasts(state: FrontState) -> None:
     """`--percent` waits for `promote`."""
     plan = replace(PLAN, steps=(100.0,), interval_s=None, min_requests=(1,))
-    after = advanced(running(state, plan), Counts(), Counts(10_000))
+    after = advanced(running(state, plan), RequestCounts(), RequestCounts(10_000))
 
     assert after.rollout is not None
     assert after.rollout.status == "running"
@@ -146,7 +146,7 @@ def test_without_an_interval_the_step_lasts(state: FrontState) -> None:
 @pytest.mark.parametrize(("on_breach", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
 def test_a_worse_canary_is_rolled_back_or_paused(state: FrontState, on_breach: Any, status: str) -> None:
     """It is rolled back or paused, and the reason tells the counts."""
-    after = advanced(running(state, replace(PLAN, on_breach=on_breach)), Counts(90, 0), Counts(10, 4))
+    after = advanced(running(state, replace(PLAN, on_breach=on_breach)), RequestCounts(90, 0), RequestCounts(10, 4))
 
     assert after.rollout is not None
     assert after.rollout.status == status
@@ -155,7 +155,7 @@ def test_a_worse_canary_is_rolled_back_or_paused(state: FrontState, on_breach: A
 
 def test_a_paused_rollout_is_resumed_without_its_evidence(state: FrontState, spec: LaunchSpec) -> None:
     """Otherwise it would be paused again at once."""
-    paused = advanced(running(state, replace(PLAN, on_breach="pause")), Counts(90), Counts(10, 4))
+    paused = advanced(running(state, replace(PLAN, on_breach="pause")), RequestCounts(90), RequestCounts(10, 4))
     resumed = decisions.carry_out(paused, spec, command("resume"))
 
     assert resumed.rollout is not None
@@ -165,7 +165,9 @@ def test_a_paused_rollout_is_resumed_without_its_evidence(state: FrontState, spe
 
 def test_errors_of_both_versions_are_no_breach(state: FrontState) -> None:
     """Requests that no version can answer are no fault of the canary."""
-    after = advanced(running(state, replace(PLAN, min_requests=(10_000, 1, 1))), Counts(900, 90), Counts(100, 10))
+    after = advanced(
+        running(state, replace(PLAN, min_requests=(10_000, 1, 1))), RequestCounts(900, 90), RequestCounts(100, 10)
+    )
 
     assert after.rollout is not None
     assert after.rollout.status == "running"
@@ -176,7 +178,7 @@ def test_a_slow_canary_is_rolled_back(state: FrontState) -> None:
     slow = running(state, replace(PLAN, slow="50ms"))
     assert slow.rollout is not None
     slow = replace(slow, rollout=slow.rollout.with_slow_threshold(50.0))
-    after = advanced(slow, Counts(90, 0, 1), Counts(10, 0, 6))
+    after = advanced(slow, RequestCounts(90, 0, 1), RequestCounts(10, 0, 6))
 
     assert after.rollout is not None
     assert after.rollout.status == "rolled_back"
@@ -186,14 +188,14 @@ def test_a_slow_canary_is_rolled_back(state: FrontState) -> None:
 
 def test_no_step_ends_before_the_threshold_of_slow_requests_is_measured(state: FrontState) -> None:
     """When it is known the step begins again, and the evidence of its errors is kept."""
-    measuring = advanced(running(state, replace(PLAN, slow="p99")), Counts(900, 1), Counts(100, 1))
+    measuring = advanced(running(state, replace(PLAN, slow="p99")), RequestCounts(900, 1), RequestCounts(100, 1))
     assert measuring.rollout is not None
     measured = measuring.rollout.with_slow_threshold(12.0)
 
     assert measuring.rollout.step == 0
-    assert (measured.stable, measured.canary) == (Counts(), Counts())
+    assert (measured.stable, measured.canary) == (RequestCounts(), RequestCounts())
     assert measured.test.log_evidence == pytest.approx(measuring.rollout.test.log_evidence)
-    after = advanced(replace(state, rollout=measured), Counts(90), Counts(10)).rollout
+    after = advanced(replace(state, rollout=measured), RequestCounts(90), RequestCounts(10)).rollout
     assert after is not None
     assert after.step == 1
     assert after.slow_ms == 12
@@ -250,7 +252,7 @@ def test_shadows_that_are_refused(state: FrontState, spec: LaunchSpec) -> None:
 def test_a_canary_that_disagrees(state: FrontState, spec: LaunchSpec, on_breach: Any, status: str) -> None:
     """It is rolled back or paused, without any error. A resumed one begins with a new shadow."""
     gated = with_samples(state, spec, replace(GATED, on_breach=on_breach), samples=40, log_evidence=6.0)
-    after = advanced(gated, Counts(90), Counts(10))
+    after = advanced(gated, RequestCounts(90), RequestCounts(10))
 
     assert after.rollout is not None
     assert after.shadow is not None
@@ -266,7 +268,7 @@ def test_a_canary_that_disagrees(state: FrontState, spec: LaunchSpec, on_breach:
 @pytest.mark.parametrize(("samples", "step"), [(0, 0), (29, 0), (30, 1)])
 def test_no_step_ends_without_enough_samples(state: FrontState, spec: LaunchSpec, samples: int, step: int) -> None:
     """Nothing is promoted on silence, however many requests there are."""
-    after = advanced(with_samples(state, spec, GATED, samples=samples), Counts(9000), Counts(1000))
+    after = advanced(with_samples(state, spec, GATED, samples=samples), RequestCounts(9000), RequestCounts(1000))
 
     assert after.rollout is not None
     assert after.rollout.step == step
@@ -325,16 +327,16 @@ def test_statistics_of_envoy() -> None:
     ]
     found = admin.parse_statistics([*entries, {"histograms": {"details": details}}])
 
-    assert found.counts("a") == Counts(18, 7, 0)
-    assert found.counts("a", 50.0) == Counts(18, 7, 4 + 3)
-    assert found.counts("b", 50.0) == Counts()
+    assert found.counts("a") == RequestCounts(18, 7, 0)
+    assert found.counts("a", 50.0) == RequestCounts(18, 7, 4 + 3)
+    assert found.counts("b", 50.0) == RequestCounts()
     assert found.lost_copies == 7
 
 
 def test_counts_after_a_restart_of_envoy() -> None:
     """Its counters begin at 0 again."""
-    assert Counts(5, 1).since(Counts(100, 2)) == Counts(5, 1)
-    assert Counts(105, 3).since(Counts(100, 2)) == Counts(5, 1)
+    assert RequestCounts(5, 1).since(RequestCounts(100, 2)) == RequestCounts(5, 1)
+    assert RequestCounts(105, 3).since(RequestCounts(100, 2)) == RequestCounts(5, 1)
 
 
 def test_each_model_has_one_recording_on_all_servers(state: FrontState, spec: LaunchSpec) -> None:

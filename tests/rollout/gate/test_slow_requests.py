@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfsctl.errors import InvalidInput
-from tfsctl.rollout.front.envoy.admin import Counts
+from tfsctl.rollout.front.envoy.admin import RequestCounts
 from tfsctl.rollout.gate.e_value import SequentialTest
 from tfsctl.rollout.gate.forecast import forecast
 from tfsctl.rollout.gate.slow_requests import Latencies, SlowRule, parse_slow_rule
@@ -69,7 +69,7 @@ def test_the_difference_of_histograms() -> None:
     assert late.since(early).slower_than(1) == 2
     assert early.since(late) == early
     assert (early + late).count == 8
-    assert Counts(9, 0, 3).since(Counts(5, 0, 4)) == Counts(4, 0, 0)
+    assert RequestCounts(9, 0, 3).since(RequestCounts(5, 0, 4)) == RequestCounts(4, 0, 0)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])

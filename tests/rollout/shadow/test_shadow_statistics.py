@@ -12,7 +12,7 @@ import pytest
 from tfsctl.core.types import ModelMetadata
 from tfsctl.rollout.gate.agreement import AgreementTest
 from tfsctl.rollout.shadow.collector_files import CollectorFiles
-from tfsctl.rollout.shadow.shadow_state import Progress, ShadowPlan
+from tfsctl.rollout.shadow.shadow_state import ShadowPlan, ShadowProgress
 from tfsctl.rollout.shadow.shadow_statistics import LATENCIES, Answers, ShadowStatistics
 
 PLAN = ShadowPlan("m", 2, 0.1, min_agreement=0.9, max_rows=100)
@@ -127,5 +127,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
     assert files.read_progress() is None
     assert files.read_comparison("id") is None
-    files.write_progress(Progress("id", beat=3))
-    assert files.read_progress() == Progress("id", beat=3)
+    files.write_progress(ShadowProgress("id", beat=3))
+    assert files.read_progress() == ShadowProgress("id", beat=3)

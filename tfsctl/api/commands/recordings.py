@@ -12,7 +12,7 @@ from tfsctl.api.hints import python_errors
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef
 
 if TYPE_CHECKING:
-    from tfsctl.rollout.recording.recorded_model import Counts, IndexReader
+    from tfsctl.rollout.recording.recorded_model import IndexReader, RecordingCounts
     from tfsctl.rollout.recording.replay import ReplayResult
     from tfsctl.rollout.recording.skew import Skew
 
@@ -27,7 +27,7 @@ class Recording:
     def __repr__(self) -> str:
         return f"<tfsctl.Recording {self.model}: {self.counts().requests} requests in {self.folder}>"
 
-    def counts(self) -> Counts:
+    def counts(self) -> RecordingCounts:
         """What was recorded up to now: `requests`, `failed`, `dropped`, `size` in bytes, and the `files`."""
         return self._reader.update()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tfsctl.engines.registry.tracked_server import TrackedServer
     from tfsctl.rollout.ab_test import Results
     from tfsctl.rollout.front.front_files import FrontState
-    from tfsctl.rollout.front.operations import Action
+    from tfsctl.rollout.front.operations import RolloutAction
     from tfsctl.rollout.gate.slow_requests import SlowRule
 
 POLL_S = 0.2
@@ -76,7 +76,7 @@ class Rollout:
         """Continue a paused rollout at its step, with new evidence. Raises NotFound if no rollout is running."""
         return self._finish("resume")
 
-    def _finish(self, action: Action) -> dict[str, Any]:
+    def _finish(self, action: RolloutAction) -> dict[str, Any]:
         from tfsctl.rollout.front import operations
 
         with python_errors():

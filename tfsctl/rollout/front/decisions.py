@@ -15,7 +15,7 @@ from tfsctl.rollout.front import shadow_decisions
 from tfsctl.rollout.front.envoy.routes import Canary, Mirror, Routing
 from tfsctl.rollout.front.front_files import FrontState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
-from tfsctl.rollout.shadow.shadow_state import Progress, Shadow, ShadowPlan
+from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan, ShadowProgress
 
 MAX_ENDS = 3  # after so many ends of its server, the canary is broken
 
@@ -192,7 +192,7 @@ def _agreement(rollout: Rollout, shadow: Shadow | None) -> dict[str, Any] | None
     """The gate of agreement for `report`."""
     if rollout.plan.min_agreement is None or shadow is None:
         return None
-    found = shadow.progress or Progress(shadow.id)
+    found = shadow.progress or ShadowProgress(shadow.id)
     return {
         "min_agreement": rollout.plan.min_agreement,
         "samples": found.samples,

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tfsctl.rollout.front.envoy.admin import Counts
+from tfsctl.rollout.front.envoy.admin import RequestCounts
 from tfsctl.rollout.gate.e_value import SequentialTest
 from tfsctl.rollout.gate.slow_requests import SlowRule, parse_slow_rule
 
-Status = Literal["starting", "running", "paused", "promoted", "rolled_back", "aborted", "failed"]
+RolloutStatus = Literal["starting", "running", "paused", "promoted", "rolled_back", "aborted", "failed"]
 OnBreach = Literal["rollback", "pause"]
-ACTIVE: tuple[Status, ...] = ("starting", "running", "paused")
-NOTHING = Counts()
+ACTIVE: tuple[RolloutStatus, ...] = ("starting", "running", "paused")
+NOTHING = RequestCounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,13 @@ class Rollout:
     from_version: int
     operator: str
     started_at: float
-    status: Status = "starting"
+    status: RolloutStatus = "starting"
     step: int = 0
     step_started_at: float = 0.0
-    stable: Counts = NOTHING
-    canary: Counts = NOTHING
-    total_stable: Counts = NOTHING
-    total_canary: Counts = NOTHING
+    stable: RequestCounts = NOTHING
+    canary: RequestCounts = NOTHING
+    total_stable: RequestCounts = NOTHING
+    total_canary: RequestCounts = NOTHING
     log_evidence: float = 0.0
     log_slow_evidence: float = 0.0
     slow_ms: float | None = None
@@ -132,7 +132,7 @@ class Rollout:
         wanted = self.plan.min_requests[self.step]
         return self.canary.requests > 0 and self.stable.requests + self.canary.requests >= wanted
 
-    def counted(self, stable: Counts, canary: Counts) -> Rollout:
+    def counted(self, stable: RequestCounts, canary: RequestCounts) -> Rollout:
         """Add counts to this step."""
         return replace(
             self,
@@ -160,6 +160,6 @@ class Rollout:
         """Count slow requests from now on. The step begins again, so that it has enough requests with the threshold."""
         return replace(self.at_step(self.step), status=self.status, slow_ms=slow_ms)
 
-    def ended(self, status: Status, reason: str) -> Rollout:
+    def ended(self, status: RolloutStatus, reason: str) -> Rollout:
         """The rollout with its end."""
         return replace(self, status=status, reason=reason, ended_at=time.time())

@@ -16,12 +16,12 @@ from tfsctl.engines.server_record import record_of
 from tfsctl.programs import port_handover, processes
 from tfsctl.rollout.front import children, handover, operations
 from tfsctl.rollout.front.front_files import ContainerRef, FrontFiles, FrontState, ProcessRef
-from tfsctl.rollout.placement.progress import Progress, wait_for, wait_for_end
+from tfsctl.rollout.placement.waiting import WaitOptions, wait_for, wait_for_end
 
 _ENVOY_S = 30.0  # for the start of Envoy
 
 
-def put_front(server: TrackedServer, plan: ServePlan, progress: Progress, *, stop_old: bool) -> ServerHandle:
+def put_front(server: TrackedServer, plan: ServePlan, options: WaitOptions, *, stop_old: bool) -> ServerHandle:
     """Start a front that takes the ports of a server over, or stops it first. Returns when the old server has ended.
 
     Raises EngineError if the front cannot be started, NotReadyInTime, and Interrupted once `give_up()`. The old server
@@ -29,50 +29,50 @@ def put_front(server: TrackedServer, plan: ServePlan, progress: Progress, *, sto
     """
     old = _reference(server)
     children.clean_up(plan.launch.name)
-    progress.show_step(f"loading {', '.join(model.name for model in plan.models)}")
+    options.show_step(f"loading {', '.join(model.name for model in plan.models)}")
     process = front_process.start(
         plan.launch, plan.engine, detach=True, environment=handover.to_variable(old, stop=stop_old)
     )
     handle = ServerHandle(record_of(plan.launch, plan.engine, process), process, log_shown=False)
     files = FrontFiles(plan.launch.name)
     try:
-        wait_for(handle, progress, lambda: _has_begun(files.read()))
-        wait_for(handle, Progress(_ENVOY_S), lambda: _is_serving(files.read()))  # the old server leaves: no way back
+        wait_for(handle, options, lambda: _has_begun(files.read()))
+        wait_for(handle, WaitOptions(_ENVOY_S), lambda: _is_serving(files.read()))  # the old server leaves: no way back
     except BaseException:
         process.stop()
         children.clean_up(plan.launch.name)
         raise
     records.replace_server(handle.record, launch=plan.launch.to_document())
-    progress.show_step("waiting for the clients of the old server")
+    options.show_step("waiting for the clients of the old server")
     if isinstance(old, ProcessRef):
-        wait_for_end(old, progress)
+        wait_for_end(old, options)
     return handle
 
 
-def remove_front(front: TrackedServer, plan: ServePlan, progress: Progress) -> ServerHandle:
+def remove_front(front: TrackedServer, plan: ServePlan, options: WaitOptions) -> ServerHandle:
     """Start an embedded server that takes the ports of a front over. Returns when the front has ended.
 
     Raises InvalidInput if a rollout is running, EngineError if the server cannot be started, NotReadyInTime, and
     Interrupted once `give_up()`. The front then goes on.
     """
     with operations.removal(front):
-        progress.show_step(f"loading {', '.join(model.name for model in plan.models)}")
+        options.show_step(f"loading {', '.join(model.name for model in plan.models)}")
         process = embedded.start(plan.launch, detach=True, environment={port_handover.VARIABLE: "1"})
         handle = ServerHandle(record_of(plan.launch, plan.engine, process), process, log_shown=False)
         wanted = {handle.record.rest_port, handle.record.grpc_port}
         try:
-            wait_for(handle, progress, lambda: wanted <= processes.listening_ports(process.pid or 0))
+            wait_for(handle, options, lambda: wanted <= processes.listening_ports(process.pid or 0))
         except BaseException:
             process.stop()
             raise
     records.replace_server(handle.record, launch=plan.launch.to_document())
-    progress.show_step("waiting for the clients of the front")
-    wait_for_end(_reference(front), progress)
+    options.show_step("waiting for the clients of the front")
+    wait_for_end(_reference(front), options)
     children.clean_up(plan.launch.name)
     return handle
 
 
-def restart_without_front(front: TrackedServer, plan: ServePlan, progress: Progress) -> ServerHandle:
+def restart_without_front(front: TrackedServer, plan: ServePlan, options: WaitOptions) -> ServerHandle:
     """Stop a front, and start the server without it. Requests are refused during the change.
 
     Raises InvalidInput if a rollout is running, and what `restart` raises.
@@ -81,9 +81,9 @@ def restart_without_front(front: TrackedServer, plan: ServePlan, progress: Progr
     handle = restarting.restart(
         front,
         plan,
-        wait_timeout_s=progress.wait_timeout_s,
-        give_up=progress.give_up,
-        show_step=progress.show_step,
+        wait_timeout_s=options.wait_timeout_s,
+        give_up=options.give_up,
+        show_step=options.show_step,
     )
     children.clean_up(plan.launch.name)
     return handle

@@ -1,4 +1,4 @@
-"""How a command watches a server that starts, and one that ends."""
+"""Waits for a server that starts, and for one that ends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _DRAIN_S = 35.0  # for the connections of the old server
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How a command watches a change.
+class WaitOptions:
+    """How a command waits for a change.
 
     - `wait_timeout_s`: how long the models may load
     - `give_up`: whether the user wants to stop
@@ -30,11 +30,11 @@ class Progress:
     show_step: ShowLine = lambda _step: None
 
 
-def wait_for(server: ServerHandle, progress: Progress, condition: Callable[[], bool]) -> None:
+def wait_for(server: ServerHandle, options: WaitOptions, condition: Callable[[], bool]) -> None:
     """Wait until a server that was started meets a condition."""
-    deadline = time.monotonic() + progress.wait_timeout_s
+    deadline = time.monotonic() + options.wait_timeout_s
     while not condition():
-        if progress.give_up():
+        if options.give_up():
             raise server_control.Interrupted
         status = server.exit_status()
         if status is not None:
@@ -47,10 +47,10 @@ def wait_for(server: ServerHandle, progress: Progress, condition: Callable[[], b
         time.sleep(_POLL_S)
 
 
-def wait_for_end(process: ProcessRef | ContainerRef, progress: Progress) -> None:
+def wait_for_end(process: ProcessRef | ContainerRef, options: WaitOptions) -> None:
     """Wait until a process that hands its ports over has ended. It does so without us, if this takes too long."""
     deadline = time.monotonic() + _DRAIN_S
-    while isinstance(process, ProcessRef) and process.runs and not progress.give_up():
+    while isinstance(process, ProcessRef) and process.runs and not options.give_up():
         if time.monotonic() > deadline:
             return
         time.sleep(_POLL_S)

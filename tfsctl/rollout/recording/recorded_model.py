@@ -32,8 +32,8 @@ _CAN_BE_HASHED = ("string", "int8", "int16", "int32", "int64", "uint8", "uint16"
 
 
 @dataclass(slots=True)
-class Counts:
-    """What a recording holds: requests, failed ones among them, lost ones, and the size of the records in bytes."""
+class RecordingCounts:
+    """The requests in the files of a recording, the failed ones among them, those that were lost, and the size in bytes."""
 
     requests: int = 0
     failed: int = 0
@@ -162,9 +162,9 @@ class IndexReader:
         self._folder, self._pattern = folder, f"{valid_name(model)}-*.jsonl"
         self._earlier = set(folder.glob(self._pattern))
         self._read: dict[Path, int] = {}
-        self.counts = Counts()
+        self.counts = RecordingCounts()
 
-    def update(self) -> Counts:
+    def update(self) -> RecordingCounts:
         """Read the new lines. The last one may still be incomplete."""
         counts = self.counts
         files = sorted(set(self._folder.glob(self._pattern)) - self._earlier)
@@ -180,7 +180,7 @@ class IndexReader:
         return counts
 
 
-def _count(lines: Iterable[bytes], counts: Counts) -> None:
+def _count(lines: Iterable[bytes], counts: RecordingCounts) -> None:
     for line in lines:
         try:
             entry = json.loads(line)
@@ -204,7 +204,7 @@ def watch(
     duration_s: float | None,
     is_stopped: Callable[[], bool],
     has_ended: Callable[[], bool],
-    show: Callable[[Counts], None],
+    show: Callable[[RecordingCounts], None],
     interval_s: float = 0.25,
 ) -> str:
     """Watch a recording until it ends. Returns why: `stopped`, `duration`, `max_size` or `server_ended`."""

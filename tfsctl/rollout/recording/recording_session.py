@@ -21,7 +21,7 @@ AnyRecordedModel = RecordedModel | ProxiedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class OpenRecording:
     """A recording that is going on: how, of which inputs, and the reader of its index."""
 
     logging: RequestLogging
@@ -83,7 +83,7 @@ def recording(
     hashed: Sequence[str] = (),
     answers: bool = False,
     note: Callable[[str], None] = lambda _text: None,
-) -> Iterator[Session]:
+) -> Iterator[OpenRecording]:
     """Record while the block lasts; the files are complete after it.
 
     Raises InvalidInput if the requests are recorded already or the folder cannot be created, NotFound for an unknown input,
@@ -112,7 +112,7 @@ def recording(
         max_total_bytes=max_size,
     )
     inputs = sorted({spec.name for signature in metadata.signatures.values() for spec in signature.inputs})
-    session = Session(logging, tuple(inputs), IndexReader(folder, recorded.name))
+    session = OpenRecording(logging, tuple(inputs), IndexReader(folder, recorded.name))
     recorded.configure(logging)
     try:
         yield session

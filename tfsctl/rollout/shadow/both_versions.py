@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 from tfsctl.errors import TfsctlError
-from tfsctl.rollout.shadow.copied_request import PredictCall
+from tfsctl.rollout.shadow.copied_request import CopiedCall
 from tfsctl.rollout.shadow.shadow_state import ShadowPlan
 from tfsctl.rollout.shadow.shadow_statistics import Answers, ShadowStatistics
 
@@ -26,7 +26,7 @@ class BothVersions:
             self._metadata = a, b
         return self._metadata
 
-    def send(self, call: PredictCall, statistics: ShadowStatistics) -> None:
+    def send(self, call: CopiedCall, statistics: ShadowStatistics) -> None:
         """Send a request, and count what is answered. Raises nothing that the servers can cause."""
         self._is_b_first = not self._is_b_first
         order = (1, 0) if self._is_b_first else (0, 1)
@@ -41,7 +41,7 @@ class BothVersions:
             outputs = None if again is None else again.outputs
             statistics.add(Answers(call.inputs, a.outputs, b.outputs, outputs, a.latency_s, b.latency_s))
 
-    def _predict(self, side: int, call: PredictCall) -> Prediction | None:
+    def _predict(self, side: int, call: CopiedCall) -> Prediction | None:
         try:
             return self._client.predict(self._refs[side], call.inputs, signature=self._signature, outputs=call.outputs)
         except TfsctlError:

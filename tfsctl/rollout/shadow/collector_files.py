@@ -10,7 +10,7 @@ from typing import Any
 from tfsctl.engines import state_dir
 from tfsctl.engines.state_document import from_document
 from tfsctl.rollout.comparison.result import Comparison
-from tfsctl.rollout.shadow.shadow_state import Progress
+from tfsctl.rollout.shadow.shadow_state import ShadowProgress
 
 
 class CollectorFiles:
@@ -19,14 +19,14 @@ class CollectorFiles:
     def __init__(self, folder: Path) -> None:
         self._progress, self._report = folder / "shadow.json", folder / "shadow-report.json"
 
-    def read_progress(self) -> Progress | None:
+    def read_progress(self) -> ShadowProgress | None:
         """What the collector has counted; None if there is nothing, or if another version of tfsctl wrote it."""
         try:
-            return from_document(Progress, json.loads(self._progress.read_text(encoding="utf-8")))
+            return from_document(ShadowProgress, json.loads(self._progress.read_text(encoding="utf-8")))
         except (OSError, RecursionError, ValueError):
             return None
 
-    def write_progress(self, progress: Progress) -> None:
+    def write_progress(self, progress: ShadowProgress) -> None:
         """Write what the collector has counted. Raises EngineError."""
         state_dir.write_atomically(self._progress, json.dumps(asdict(progress)))
 

@@ -21,7 +21,7 @@ from tfsctl.rollout.shadow.collector_files import CollectorFiles
 from tfsctl.rollout.shadow.collector_options import CollectorOptions
 from tfsctl.rollout.shadow.copied_request import GRPC_PREDICT, CopiedRequest, NotComparableError, read_request
 from tfsctl.rollout.shadow.request_queue import RequestQueue
-from tfsctl.rollout.shadow.shadow_state import Progress
+from tfsctl.rollout.shadow.shadow_state import ShadowProgress
 from tfsctl.rollout.shadow.shadow_statistics import ShadowStatistics
 from tfsctl.server.http.exchange import (
     BodyTimeoutError,
@@ -60,7 +60,7 @@ class CollectorProcess:
         self._reported = 0  # rows of the last report
         self._next_report_s = 0.0
 
-    def _earlier(self) -> Progress | None:
+    def _earlier(self) -> ShadowProgress | None:
         """What an earlier collector of the same shadow has counted."""
         found = self._files.read_progress()
         return found if found is not None and found.shadow == self._options.shadow else None

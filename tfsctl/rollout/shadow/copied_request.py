@@ -36,7 +36,7 @@ class CopiedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictCall:
+class CopiedCall:
     """What a request asks for. `outputs`: the outputs that it wants; empty for all."""
 
     inputs: Mapping[str, np.ndarray]
@@ -45,7 +45,7 @@ class PredictCall:
 
 def read_request(
     request: CopiedRequest, model: str, signature: str, metadata: Callable[[], ModelMetadata]
-) -> PredictCall:
+) -> CopiedCall:
     """Read a predict request for the latest version of a model, and for one signature.
 
     `metadata` returns the signatures, which the inputs in JSON are converted to.
@@ -57,7 +57,7 @@ def read_request(
         raise NotComparableError(str(error)) from error
 
 
-def _read_grpc(request: CopiedRequest, model: str, signature: str) -> PredictCall:
+def _read_grpc(request: CopiedRequest, model: str, signature: str) -> CopiedCall:
     message = protos.PredictRequest.FromString(unframe(request.headers, request.body))
     spec = message.model_spec
     if spec.name != model or spec.WhichOneof("version_choice") is not None:
@@ -65,10 +65,10 @@ def _read_grpc(request: CopiedRequest, model: str, signature: str) -> PredictCal
     if (spec.signature_name or DEFAULT_SIGNATURE) != signature:
         raise NotComparableError(f"signature {spec.signature_name}")
     inputs = {name: tensors.from_proto(tensor) for name, tensor in message.inputs.items()}
-    return PredictCall(inputs, tuple(message.output_filter))
+    return CopiedCall(inputs, tuple(message.output_filter))
 
 
-def _read_rest(request: CopiedRequest, signature: str, metadata: ModelMetadata) -> PredictCall:
+def _read_rest(request: CopiedRequest, signature: str, metadata: ModelMetadata) -> CopiedCall:
     body = request.body
     if b"gzip" in request.headers.get(b"content-encoding", b""):
         body = zlib.decompressobj(_GZIP).decompress(body, _MAX_UNZIPPED)
@@ -77,4 +77,4 @@ def _read_rest(request: CopiedRequest, signature: str, metadata: ModelMetadata) 
         raise NotComparableError("another signature")
     wanted = {spec.name: dtypes.BY_NAME[spec.dtype] for spec in metadata.signatures[signature].inputs}
     inputs, _ = json_tensor.inputs_from_document(document, wanted, body)
-    return PredictCall(inputs)
+    return CopiedCall(inputs)

@@ -7,8 +7,8 @@ import uuid
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-Status = Literal["starting", "running", "stopped", "completed", "failed"]
-ACTIVE: tuple[Status, ...] = ("starting", "running")
+ShadowStatus = Literal["starting", "running", "stopped", "completed", "failed"]
+ACTIVE: tuple[ShadowStatus, ...] = ("starting", "running")
 MAX_ROWS = 200_000
 
 
@@ -37,7 +37,7 @@ class ShadowPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ShadowProgress:
     """What the collector of a shadow has counted, which it writes twice a second.
 
     - `beat`: grows with each write: a collector that hangs does not write
@@ -75,10 +75,10 @@ class Shadow:
     operator: str
     started_at: float
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    status: Status = "starting"
+    status: ShadowStatus = "starting"
     reason: str = ""
     ended_at: float | None = None
-    progress: Progress | None = None
+    progress: ShadowProgress | None = None
     lost: int = 0
 
     @property
@@ -86,7 +86,7 @@ class Shadow:
         """Whether it has not ended."""
         return self.status in ACTIVE
 
-    def ended(self, status: Status, reason: str) -> Shadow:
+    def ended(self, status: ShadowStatus, reason: str) -> Shadow:
         """The shadow with its end."""
         return replace(self, status=status, reason=reason, ended_at=time.time())
 
@@ -97,7 +97,7 @@ class Shadow:
 
 def shadow_document(shadow: Shadow, sent_by: int) -> dict[str, Any]:
     """What `tfsctl shadow --json` prints about a shadow besides its comparison. `sent_by`: starts of its collector."""
-    progress = asdict(shadow.progress or Progress(shadow.id))
+    progress = asdict(shadow.progress or ShadowProgress(shadow.id))
     counts = ("copies", "dropped", "skipped", "samples", "a_failures", "b_failures", "rows", "disagreeing")
     return {
         "model": shadow.plan.model,

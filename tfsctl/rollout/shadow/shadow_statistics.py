@@ -19,7 +19,7 @@ from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, SideFacts
 from tfsctl.rollout.gate.agreement import AgreementTest
-from tfsctl.rollout.shadow.shadow_state import Progress, ShadowPlan
+from tfsctl.rollout.shadow.shadow_state import ShadowPlan, ShadowProgress
 
 LATENCIES = 1000  # pairs that are kept: the latest
 NOISE_ROWS = 512  # rows that A answers twice; all rows, if it disagrees with itself on one of these
@@ -40,10 +40,10 @@ class Answers:
 class ShadowStatistics:
     """The statistics of one shadow."""
 
-    def __init__(self, plan: ShadowPlan, from_version: int, shadow: str, before: Progress | None = None) -> None:
+    def __init__(self, plan: ShadowPlan, from_version: int, shadow: str, before: ShadowProgress | None = None) -> None:
         """Count on from `before`, which an earlier collector of the same shadow has written. Its rows are not kept."""
         self._plan, self._from_version = plan, from_version
-        self._progress = before or Progress(shadow)
+        self._progress = before or ShadowProgress(shadow)
         self._builder = ComparisonBuilder(Tolerance(plan.atol, plan.rtol))
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
         limit = None if plan.min_agreement is None else 1 - plan.min_agreement
@@ -103,7 +103,7 @@ class ShadowStatistics:
         if self._test is not None:
             self._test.add(disagreeing)
 
-    def progress(self) -> Progress:
+    def progress(self) -> ShadowProgress:
         """The counts, with the next beat."""
         with self._lock:
             self._progress = replace(self._progress, beat=self._progress.beat + 1)

@@ -15,7 +15,7 @@ from tfsctl.cli.options.running_server_options import ServerName
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.rollout.recording.recorded_model import Counts
+    from tfsctl.rollout.recording.recorded_model import RecordingCounts
     from tfsctl.rollout.recording.recording_session import AnyRecordedModel
     from tfsctl.serving_config.request_logging import RequestLogging
 
@@ -122,7 +122,9 @@ def record(
     _print_recording(recorded, running.reader.update(), reason, time.monotonic() - begun_s, as_json=as_json)
 
 
-def _print_recording(recorded: AnyRecordedModel, counts: Counts, reason: str, seconds: float, *, as_json: bool) -> None:
+def _print_recording(
+    recorded: AnyRecordedModel, counts: RecordingCounts, reason: str, seconds: float, *, as_json: bool
+) -> None:
     """Print what was recorded. `reason` says why it ended, as `recorded_model.watch` does."""
     from tfsctl.cli.output import terminal
 
@@ -174,6 +176,6 @@ def _fields_text(inputs: Sequence[str], logging: RequestLogging) -> str:
     return "; ".join(parts)
 
 
-def _summary(counts: Counts) -> str:
+def _summary(counts: RecordingCounts) -> str:
     text = f"{counts.requests:,} requests ({counts.failed:,} failed), {counts.size / 1e6:,.1f} MB"
     return f"{text}, {counts.dropped:,} lost" if counts.dropped else text

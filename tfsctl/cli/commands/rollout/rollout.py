@@ -15,7 +15,7 @@ from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.rollout.front.operations import Action
+    from tfsctl.rollout.front.operations import RolloutAction
 
 POLL_S = 0.5
 
@@ -101,7 +101,7 @@ def resume(name: ModelName = None, *, server: FrontName = None, as_json: Json = 
     _finish(name, server, "resume", as_json=as_json)
 
 
-def finish_on_front(name: str, server: str | None, action: Action, *, as_json: bool) -> bool:
+def finish_on_front(name: str, server: str | None, action: RolloutAction, *, as_json: bool) -> bool:
     """Finish the rollout of a model behind a front, for `tfsctl promote` and `tfsctl rollback`.
 
     Returns False if the model is not behind a front. Raises InvalidInput if no rollout is running there.
@@ -119,7 +119,7 @@ def finish_on_front(name: str, server: str | None, action: Action, *, as_json: b
     return True
 
 
-def _finish(name: str | None, server: str | None, action: Action, *, as_json: bool) -> None:
+def _finish(name: str | None, server: str | None, action: RolloutAction, *, as_json: bool) -> None:
     from tfsctl.rollout.front import operations
     from tfsctl.rollout.front.decisions import report
 

@@ -69,13 +69,13 @@ def front(
 
 def _put(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.rollout.placement import changes, plans
-    from tfsctl.rollout.placement.progress import Progress
+    from tfsctl.rollout.placement.waiting import WaitOptions
 
     plan = plans.plan_front(server, "restart" if restart else "handover")
     server_announcement.explain(replace(plan, reason=BEHIND))
     handle = start_in_background(
         lambda give_up, show_step: changes.put_front(
-            server, plan, Progress(wait_timeout, give_up, show_step), stop_old=restart
+            server, plan, WaitOptions(wait_timeout, give_up, show_step), stop_old=restart
         )
     )
     server_announcement.announce(plan, handle.record, as_json=as_json)
@@ -102,7 +102,7 @@ def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout
 
 def _remove(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.rollout.placement import changes, plans
-    from tfsctl.rollout.placement.progress import Progress
+    from tfsctl.rollout.placement.waiting import WaitOptions
 
     plan, notes = plans.plan_removal(server, restart=restart)
     for note in notes:
@@ -110,6 +110,6 @@ def _remove(server: TrackedServer, *, restart: bool, wait_timeout: float, as_jso
     server_announcement.explain(plan)
     change = changes.restart_without_front if restart else changes.remove_front
     handle = start_in_background(
-        lambda give_up, show_step: change(server, plan, Progress(wait_timeout, give_up, show_step))
+        lambda give_up, show_step: change(server, plan, WaitOptions(wait_timeout, give_up, show_step))
     )
     server_announcement.announce(plan, handle.record, as_json=as_json)

@@ -24,7 +24,7 @@ _FILTER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class RequestCounts:
     """Requests of one version that were answered, how many of the answers were errors, and how many were slow.
 
     Slow ones are counted once a rollout has a threshold. A request that its client gave up before the answer is slow.
@@ -34,16 +34,16 @@ class Counts:
     errors: int = 0
     slow: int = 0
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: RequestCounts) -> RequestCounts:
         """The sum."""
-        return Counts(self.requests + other.requests, self.errors + other.errors, self.slow + other.slow)
+        return RequestCounts(self.requests + other.requests, self.errors + other.errors, self.slow + other.slow)
 
-    def since(self, earlier: Counts) -> Counts:
+    def since(self, earlier: RequestCounts) -> RequestCounts:
         """What was counted since `earlier`; all of it if Envoy was restarted in between."""
         if self.requests < earlier.requests or self.errors < earlier.errors:
             return self
         slow = max(0, self.slow - earlier.slow)  # Envoy reads its counters one after the other
-        return Counts(self.requests - earlier.requests, self.errors - earlier.errors, slow)
+        return RequestCounts(self.requests - earlier.requests, self.errors - earlier.errors, slow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Statistics:
     values: Mapping[str, int | str]
     histograms: Mapping[str, Latencies] = field(default_factory=dict)
 
-    def counts(self, slot: Slot, slow_ms: float | None = None) -> Counts:
+    def counts(self, slot: Slot, slow_ms: float | None = None) -> RequestCounts:
         """The split requests of a slot. Errors are the REST statuses 4xx and 5xx, and gRPC statuses other than OK.
 
         Requests of at least `slow_ms` milliseconds are slow; None: the slow ones are not counted.
@@ -64,7 +64,7 @@ class Statistics:
         if slow_ms is not None:
             given_up = max(0, self._given_up(rest)) + max(0, self._given_up(grpc))
             slow = self.latencies(slot).slower_than(slow_ms) + given_up
-        return Counts(
+        return RequestCounts(
             self._number(f"{rest}.upstream_rq_completed") + self._number(f"{grpc}.grpc.success") + failed,
             self._number(f"{rest}.upstream_rq_4xx") + self._number(f"{rest}.upstream_rq_5xx") + failed,
             slow,
