@@ -207,6 +207,16 @@ def test_a_launch_spec_is_stored_as_json() -> None:
     assert LaunchSpec.from_document(json.loads(json.dumps(whole.to_document()))) == whole
 
 
+@pytest.mark.parametrize(
+    "document",
+    [None, {}, {"container": 1}, {"container": {}, "name": "m", "host": "h", "environment": [1], "config": []}],
+)
+def test_a_launch_spec_of_another_version(document: dict[str, object] | None) -> None:
+    """It is an error with a hint, not a bug: a record may be from another version of tfsctl."""
+    with pytest.raises(EngineError, match="the command line of shop is unknown"):
+        LaunchSpec.of_server("shop", document)
+
+
 ODD_NAMES = ("a/b", "my model", "$(touch x)", "../../up", "~", "a,b", "m")
 
 

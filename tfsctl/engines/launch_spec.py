@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from tfsctl.errors import EngineError
 from tfsctl.serving_config.serving_config import ServingConfig
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
 
@@ -113,7 +114,7 @@ class LaunchSpec:
     def from_document(cls, document: Mapping[str, Any]) -> LaunchSpec:
         """Read what `to_document` returned. Options that this version does not know are ignored.
 
-        Raises KeyError or TypeError for any other document.
+        Raises KeyError, TypeError, ValueError or AttributeError for any other document.
         """
         known = {field.name for field in fields(ContainerOptions)}
         options: dict[str, Any] = {
@@ -129,3 +130,16 @@ class LaunchSpec:
             container=ContainerOptions(**options),
             front=bool(document.get("front", False)),
         )
+
+    @classmethod
+    def of_server(cls, server: str, document: Mapping[str, Any] | None) -> LaunchSpec:
+        """Read the document in the record of a server.
+
+        Raises EngineError if it was not recorded, or by another version of tfsctl.
+        """
+        try:
+            return cls.from_document(document or {})
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise EngineError(
+                f"the command line of {server} is unknown", hint=f"tfsctl stop {server}, and tfsctl serve PATH again"
+            ) from None

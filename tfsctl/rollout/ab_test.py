@@ -236,7 +236,7 @@ def _version(name: str, front: TrackedServer, model: str, stable: int) -> int:
     version = parse_version(name)
     if version is not None:
         return version
-    spec = LaunchSpec.from_document(front.launch or {})
+    spec = LaunchSpec.of_server(front.record.name, front.launch)
     labels = next(config.labels for config in spec.config.models if config.name == model)
     if name in labels:
         return labels[name]

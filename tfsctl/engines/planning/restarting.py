@@ -12,7 +12,7 @@ from tfsctl.engines.planning.engine_choice import ENGINES
 from tfsctl.engines.planning.serve_plan import ServePlan
 from tfsctl.engines.planning.server_handle import ServerHandle
 from tfsctl.engines.registry.tracked_server import TrackedServer
-from tfsctl.errors import EngineError, InvalidInput, TfsctlError
+from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.programs.log_followers import ShowLine
 
 
@@ -23,13 +23,7 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     what `serve_plan.replan` and `Engine.prepare` raise.
     """
     record = server.record
-    try:
-        spec = LaunchSpec.from_document(server.launch or {})
-    except (KeyError, TypeError, ValueError, AttributeError):  # it was not recorded, or by another version of tfsctl
-        raise EngineError(
-            f"the command line of {record.name} is unknown",
-            hint=f"tfsctl stop {record.name}, and tfsctl serve PATH again",
-        ) from None
+    spec = LaunchSpec.of_server(record.name, server.launch)
     config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
     plan = serve_plan.replan(record.engine, replace(spec, config=config))
     check_environment(spec, record.name)

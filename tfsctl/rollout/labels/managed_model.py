@@ -21,7 +21,7 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records, server_log
 from tfsctl.engines.registry.server_choice import grpc_tls
 from tfsctl.engines.registry.tracked_server import TrackedServer
-from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.labels.config_file import write_in_place
 from tfsctl.serving_config import messages
 from tfsctl.serving_config.model_config import (
@@ -88,13 +88,7 @@ class OwnServerModel:
         return GrpcClient(self._record.host, self._record.grpc_port, timeout_s=RPC_TIMEOUT_S, connection=connection)
 
     def _spec(self) -> LaunchSpec:
-        try:
-            return LaunchSpec.from_document(records.launch_document(self._record) or {})
-        except (KeyError, TypeError) as error:
-            raise EngineError(
-                f"the command line of {self.server} is unknown",
-                hint=f"tfsctl stop {self.server}, and tfsctl serve PATH again",
-            ) from error
+        return LaunchSpec.of_server(self.server, records.launch_document(self._record))
 
     @property
     def base(self) -> Path | None:

@@ -128,12 +128,7 @@ def _check_handover(server: TrackedServer) -> None:
 def _spec(server: TrackedServer) -> LaunchSpec:
     """How the server was started, with the ports that it has now. Raises EngineError if that is not known."""
     record = server.record
-    if server.launch is None:
-        raise EngineError(
-            f"the command line of {record.name} is unknown",
-            hint=f"tfsctl stop {record.name}, and tfsctl serve PATH --front",
-        )
-    spec = LaunchSpec.from_document(server.launch)
+    spec = LaunchSpec.of_server(record.name, server.launch)
     return replace(spec, config=replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port))
 
 

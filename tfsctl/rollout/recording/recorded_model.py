@@ -21,7 +21,7 @@ from tfsctl.engines.registry import records
 from tfsctl.engines.registry.server_choice import grpc_tls
 from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.engines.server_record import ServerRecord
-from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front import operations
 from tfsctl.serving_config.model_config import model_config_proto
 from tfsctl.serving_config.model_name import valid_name
@@ -52,16 +52,12 @@ class RecordedModel:
                 f"{server.name} runs TensorFlow Serving ({server.engine}), whose public build has no request log",
                 hint=f"tfsctl record {server.name} --to DIR --listen 8601",
             )
-        if model is None and len(server.models) > 1:
-            raise InvalidInput(
-                f"{server.name} serves several models: {', '.join(server.models)}", hint=f"--model {server.models[0]}"
-            )
         if model is not None and model not in server.models:
             raise NotFound(
                 f"{server.name} serves no model {model}",
                 hint=f"its models are {', '.join(server.models)}: --model NAME",
             )
-        self.server, self.name = server, model or server.models[0]
+        self.server, self.name = server, model or only_model(server)
         self._client = GrpcClient(
             server.host,
             server.grpc_port,
@@ -107,13 +103,16 @@ class RecordedModel:
         return operations.find_front(self.name, server=self.server.name)
 
     def _spec(self) -> LaunchSpec:
-        try:
-            return LaunchSpec.from_document(records.launch_document(self.server) or {})
-        except (KeyError, TypeError) as error:
-            raise EngineError(
-                f"the command line of {self.server.name} is unknown",
-                hint=f"tfsctl stop {self.server.name}, and tfsctl serve PATH again",
-            ) from error
+        return LaunchSpec.of_server(self.server_name, records.launch_document(self.server))
+
+
+def only_model(server: ServerRecord) -> str:
+    """The model of a server. Raises InvalidInput if it serves several."""
+    if len(server.models) > 1:
+        raise InvalidInput(
+            f"{server.name} serves several models: {', '.join(server.models)}", hint=f"--model {server.models[0]}"
+        )
+    return server.models[0]
 
 
 def check_rules(model: ModelMetadata, drop: Sequence[str], hashed: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from tfsctl.engines.registry.server_choice import grpc_tls
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.recording.proxied_model import ProxiedModel
-from tfsctl.rollout.recording.recorded_model import IndexReader, RecordedModel, check_rules, file_prefix
+from tfsctl.rollout.recording.recorded_model import IndexReader, RecordedModel, check_rules, file_prefix, only_model
 from tfsctl.rollout.recording.upstream import Upstream, parse_address, upstream_at
 from tfsctl.serving_config.request_logging import RequestLogging
 
@@ -48,7 +48,7 @@ def find_recorded(
     address = parse_address(listen, "--listen")
     if url is None and grpc_address is None:
         record = server_choice.choose_server(records.running(), model=model, name=server)
-        return ProxiedModel(_upstream(record), model or _only_model(record), address)
+        return ProxiedModel(_upstream(record), model or only_model(record), address)
     if server is not None:
         raise InvalidInput(
             f"{server} and the address of another server contradict each other", hint="remove one of them"
@@ -62,14 +62,6 @@ def _upstream(record: ServerRecord) -> Upstream:
     url = record.url if record.rest_port else None
     address = record.grpc_address if record.grpc_port else None
     return Upstream(record.name, url, address, grpc_tls(record, None))
-
-
-def _only_model(record: ServerRecord) -> str:
-    if len(record.models) > 1:
-        raise InvalidInput(
-            f"{record.name} serves several models: {', '.join(record.models)}", hint=f"--model {record.models[0]}"
-        )
-    return record.models[0]
 
 
 @contextmanager
