@@ -49,33 +49,10 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
 
 
 def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
+    """Start a rollout, or give the running one of the same version another plan."""
     plan = from_document(RolloutPlan, command["plan"])
-    running = state.rollout
-    if running is not None and running.is_active:
-        same = (running.plan.model, running.plan.version) == (plan.model, plan.version)
-        if running.plan.experiment is not None and running.plan.experiment != plan.experiment:
-            raise InvalidInput(
-                f"an A/B test of versions {running.from_version} and {running.plan.version} of {running.plan.model} is "
-                f"running (started by {running.operator})"
-            )
-        same = same and running.plan.experiment == plan.experiment
-        if not same or running.status == "starting":
-            raise InvalidInput(
-                f"version {running.plan.version} of {running.plan.model} is being rolled out "
-                f"(started by {running.operator}, {running.status} at {running.percent:g} %)"
-            )
-        keeps_samples = plan.min_agreement in (None, running.plan.min_agreement) and running.status != "paused"
-        if running.status == "paused":
-            running = replace(running, status="starting", reason="")  # its evidence is not kept
-        ended = running.at_step(0)  # with the percentage of the step that ends
-        slow_ms = running.slow_ms if plan.slow == running.plan.slow else _given_threshold(plan)
-        if plan.min_agreement is not None and not keeps_samples:
-            state = shadow_decisions.with_shadow(
-                state, from_document(ShadowPlan, command["shadow"]), command["operator"]
-            )
-        return shadow_decisions.without_recorded_copies(
-            replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms))
-        )
+    if state.rollout is not None and state.rollout.is_active:
+        return _with_plan(state, state.rollout, plan, command)
     shadow_decisions.check_version(state, spec, plan.model, plan.version)
     shadow = state.shadow
     if shadow is None or not shadow.is_active:
@@ -85,10 +62,42 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
             f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed (started by {shadow.operator})"
         )
     if plan.min_agreement is not None:
-        state = shadow_decisions.with_shadow(state, from_document(ShadowPlan, command["shadow"]), command["operator"])
+        state = _with_own_shadow(state, command)
     stable = state.versions[plan.model]
     rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_given_threshold(plan))
     return shadow_decisions.without_recorded_copies(replace(state, rollout=rollout))
+
+
+def _with_plan(state: FrontState, running: Rollout, plan: RolloutPlan, command: Mapping[str, Any]) -> FrontState:
+    """The state whose running rollout begins the first step of a new plan. Raises InvalidInput if it is another rollout."""
+    if running.plan.experiment is not None and running.plan.experiment != plan.experiment:
+        raise InvalidInput(
+            f"an A/B test of versions {running.from_version} and {running.plan.version} of {running.plan.model} is "
+            f"running (started by {running.operator})"
+        )
+    is_same = (running.plan.model, running.plan.version, running.plan.experiment) == (
+        plan.model,
+        plan.version,
+        plan.experiment,
+    )
+    if not is_same or running.status == "starting":
+        raise InvalidInput(
+            f"version {running.plan.version} of {running.plan.model} is being rolled out "
+            f"(started by {running.operator}, {running.status} at {running.percent:g} %)"
+        )
+    keeps_samples = plan.min_agreement in (None, running.plan.min_agreement) and running.status != "paused"
+    if running.status == "paused":
+        running = replace(running, status="starting", reason="")  # its evidence is not kept
+    ended = running.at_step(0)  # with the percentage of the step that ends
+    slow_ms = running.slow_ms if plan.slow == running.plan.slow else _given_threshold(plan)
+    if plan.min_agreement is not None and not keeps_samples:
+        state = _with_own_shadow(state, command)
+    return shadow_decisions.without_recorded_copies(replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms)))
+
+
+def _with_own_shadow(state: FrontState, command: Mapping[str, Any]) -> FrontState:
+    """The state with the shadow that a canary with the gate of agreement needs."""
+    return shadow_decisions.with_shadow(state, from_document(ShadowPlan, command["shadow"]), command["operator"])
 
 
 def _record(state: FrontState, command: Mapping[str, Any]) -> FrontState:
