@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -17,11 +17,11 @@ import pytest
 import unit_guard
 from cli_runner import MemoryStream, Result, RunCli
 from echo_models import write_echo_model
-from exporting import Export, Exporter, running_exporter, session_fork_server, tensorflow_fork_server
+from exporting import Export, Exporter, running_exporter, tensorflow_fork_server
 from fork_servers import ForkServer
 from forked_sessions import forked_program
 from locations import ROOT
-from model_servers import Served, clean_environment, clean_places
+from model_servers import Served, clean_environment, clean_places, forking_servers
 from shared import end_server, made_once, run_folder, shared_server
 
 from tfsctl.engines.registry import records
@@ -165,10 +165,16 @@ def sample_models_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.
     return made_once(run_folder(tmp_path_factory) / "sample_models", make)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _server_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ForkServer]]:
+    with forking_servers(tmp_path_factory.mktemp("server_forks")) as fork_server:
+        yield fork_server
+
+
 @pytest.fixture(scope="session")
-def _sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with session_fork_server(clean_environment(tmp_path_factory.mktemp("sessions"))) as server:
-        yield server
+def _sessions(_server_forks: Callable[[], ForkServer]) -> ForkServer:
+    """Forks processes that have the embedded server's modules loaded, without TensorFlow's Python."""
+    return _server_forks()
 
 
 @pytest.fixture(scope="session")

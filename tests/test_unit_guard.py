@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import unit_guard
+from fork_servers import ForkServer
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,8 @@ def test_this_process_is_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         unit_guard.check()
         with pytest.raises(RuntimeError, match="forbidden in a unit test: load libtensorflow_cc"):
             ctypes.CDLL("libtensorflow_cc.so.2")
+        with socket.socket() as control, pytest.raises(RuntimeError, match=r"start tfsctl\.server\.main"):
+            ForkServer(control).start("tfsctl.server.main:main", stdio=())
         with pytest.raises(AssertionError, match="not a unit test"):
             unit_guard.check()
 

@@ -96,13 +96,6 @@ def with_own_tmpdir(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def session_fork_server(environment: Mapping[str, str]) -> Iterator[ForkServer]:
-    """Run a fork server for the processes that check versions, without TensorFlow's Python, while the block lasts."""
-    with fork_server(*forked_sessions.PRELOADED, environment=environment) as server:
-        yield server
-
-
-@contextmanager
 def tensorflow_fork_server(sessions: ForkServer, environment: Mapping[str, str]) -> Iterator[ForkServer]:
     """Run a fork server with TensorFlow loaded while the block lasts. Exports check their versions in `sessions`."""
     env = {**environment, forked_sessions.SERVER: str(sessions.descriptor)}

@@ -3,7 +3,7 @@
 It imports the modules, and calls the functions. Then it waits at the socket CONTROL, an inherited descriptor, for
 messages of one JSON object, {"program": "module:function", "argv": [...], "cwd": "...", "env": {...}}, with the
 descriptors of a status socket, stdin, stdout and stderr. The function runs in a forked process of its own session.
-The status socket gets that process's pidfd at once, and at its end its exit status (negative: a signal).
+The status socket gets that process's id and pidfd at once, and at its end its exit status (negative: a signal).
 
 It ends when the other end of CONTROL is closed everywhere.
 """
@@ -70,7 +70,7 @@ def _start(request: dict[str, Any], descriptors: list[int], selector: selectors.
     for descriptor in descriptors[1:]:
         os.close(descriptor)
     pidfd = os.pidfd_open(pid)
-    socket.send_fds(status, [b"S"], [pidfd])
+    socket.send_fds(status, [str(pid).encode()], [pidfd])
     selector.register(pidfd, selectors.EVENT_READ, (pid, status))
 
 

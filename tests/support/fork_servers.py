@@ -21,7 +21,8 @@ from waiting import PATIENCE_S
 class ForkedProcess:
     """A process that a fork server started. `wait` for it: that closes what is open here, but for its pipes."""
 
-    def __init__(self, status: socket.socket, pidfd: int) -> None:
+    def __init__(self, pid: int, status: socket.socket, pidfd: int) -> None:
+        self.pid = pid
         self._status, self._pidfd = status, pidfd
         self._code: int | None = None
 
@@ -77,18 +78,19 @@ class ForkServer:
         environment: Mapping[str, str] | None = None,
     ) -> ForkedProcess:
         """Run a function, `module:name`, in a process with these descriptors as stdin, stdout and stderr."""
+        sys.audit("fork_servers.start", program)  # unit_guard.py looks at it
         request = {
             "program": program,
             "argv": [*map(str, argv)],
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if environment is None else environment),
         }
-        status, theirs = socket.socketpair()
+        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno(), *stdio])
-        started, descriptors, *_ = socket.recv_fds(status, 1, 1)
-        assert started, "the fork server has ended"
-        return ForkedProcess(status, descriptors[0])
+        pid, descriptors, *_ = socket.recv_fds(status, 16, 1)
+        assert pid, "the fork server has ended"
+        return ForkedProcess(int(pid), status, descriptors[0])
 
     def start_piped(
         self, program: str, *argv: object, cwd: Path | None = None, environment: Mapping[str, str] | None = None

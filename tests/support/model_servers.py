@@ -7,18 +7,24 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import forked_sessions
 import psutil
+from fork_servers import ForkedProcess, ForkServer, fork_server
 from ports import HOST, free_ports, wait_until_listening
 from waiting import PATIENCE_S
 
 from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 STOP_S = PATIENCE_S
+PRELOADED = ("tfsctl.server.main", "tfsctl.server.app.run", *forked_sessions.PRELOADED)
+_fork_servers: list[Callable[[], ForkServer]] = []  # the one of `forking_servers`, while its block lasts
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,26 @@ class Served:
     grpc_port: int
     models: Mapping[str, Path]
     pid: int = 0
+
+
+@contextmanager
+def forking_servers(workspace: Path) -> Iterator[Callable[[], ForkServer]]:
+    """While the block lasts, fork model servers from a process that has their modules and TensorFlow loaded.
+
+    A server then takes 0.1 s of CPU to start and end, not 0.7 s. The fork server, which the yielded function returns,
+    starts when it is first needed.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def started() -> ForkServer:
+            return stack.enter_context(fork_server(*PRELOADED, environment=clean_environment(workspace)))
+
+        _fork_servers.append(started)
+        try:
+            yield started
+        finally:
+            _fork_servers.pop()
 
 
 @contextmanager
@@ -56,27 +82,39 @@ def running_flags(
     """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly.
 
     `--port=0` and `--rest_api_port=0` among the flags turn those off. New versions are not checked in another process,
-    which would take a second each, unless a flag says so.
+    which would take a second each, unless a flag says so. Such a server is not forked, because it may execute its own
+    command line again.
     """
     grpc_port, rest_port = free_ports(2)
     open_ports = [grpc_port] * ("--port=0" not in flags) + [rest_port] * ("--rest_api_port=0" not in flags)
     log = workspace / "server.log"
     argv = [
-        *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", "--file_system_poll_wait_seconds=1"),
-        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}", "--check_new_versions=never", *flags),
+        *(f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
+        *("--file_system_poll_wait_seconds=1", "--check_new_versions=never", *flags),
     ]
+    env = clean_environment(workspace) | dict(environment or {})
+    may_fork = not any(flag.startswith("--check_new_versions") for flag in flags)
     with log.open("wb") as output:
-        env = clean_environment(workspace) | dict(environment or {})
-        process = subprocess.Popen(argv, env=env, stdout=output, stderr=subprocess.STDOUT)
+        process = _start(argv, env, output, may_fork=may_fork)
     try:
         wait_until_listening(process, open_ports, log)
         yield Served(HOST, rest_port, grpc_port, {}, process.pid)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=STOP_S) == 0, log.read_text()
+        assert process.wait(STOP_S) == 0, log.read_text()
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def _start(
+    flags: Sequence[str], environment: Mapping[str, str], output: BinaryIO, *, may_fork: bool
+) -> ForkedProcess | subprocess.Popen[Any]:
+    if may_fork and _fork_servers:
+        stdio = (0, output.fileno(), output.fileno())
+        return _fork_servers[-1]().start("tfsctl.server.main:main", *flags, stdio=stdio, environment=environment)
+    argv = [sys.executable, "-m", "tfsctl.server", *flags]
+    return subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def clean_environment(under: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
+from fork_servers import ForkedProcess
 from waiting import wait_for
 
 HOST = "127.0.0.1"
@@ -48,7 +49,7 @@ def listening(pid: int, ports: Collection[int]) -> set[int]:
     return candidates & {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
-def wait_until_listening(process: subprocess.Popen[Any], ports: Collection[int], log: Path) -> None:
+def wait_until_listening(process: subprocess.Popen[Any] | ForkedProcess, ports: Collection[int], log: Path) -> None:
     """Wait until this very process listens on the ports. Fails with the log if it ends before."""
 
     def is_listening() -> bool:

@@ -50,7 +50,7 @@ def check() -> None:
 
 def _look(event: str, arguments: tuple[object, ...]) -> None:
     """Raise if the event loads TensorFlow or starts a server."""
-    if event not in ("import", "ctypes.dlopen", "subprocess.Popen", "os.posix_spawn", "os.exec"):
+    if event not in ("import", "ctypes.dlopen", "subprocess.Popen", "os.posix_spawn", "os.exec", "fork_servers.start"):
         return
     notes = os.environ.get(NOTES)
     if notes is None or not (what := _forbidden(event, arguments)):
@@ -67,6 +67,8 @@ def _forbidden(event: str, arguments: tuple[object, ...]) -> str:
         return f"import {name}" if name == "keras" or name.startswith("tensorflow.python") else ""
     if event == "ctypes.dlopen":
         return f"load {name}" if "libtensorflow" in name else ""
+    if event == "fork_servers.start":
+        return f"start {name}" if name.startswith(_SERVER_MODULE) else ""
     words = arguments[1]
     argv = [str(word) for word in words] if isinstance(words, Sequence) and not isinstance(words, str) else [str(words)]
     is_server = _SERVER_MODULE in argv or any(os.path.basename(word) == _SERVER_PROGRAM for word in argv[:2])
