@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import forked_sessions
 import psutil
@@ -95,7 +95,7 @@ def running_flags(
     env = clean_environment(workspace) | dict(environment or {})
     may_fork = not any(flag.startswith("--check_new_versions") for flag in flags)
     with log.open("wb") as output:
-        process = _start(argv, env, output, may_fork=may_fork)
+        process = start_server(argv, env, output, output, may_fork=may_fork)
     try:
         wait_until_listening(process, open_ports, log)
         yield Served(HOST, rest_port, grpc_port, {}, process.pid)
@@ -107,14 +107,25 @@ def running_flags(
             process.wait()
 
 
-def _start(
-    flags: Sequence[str], environment: Mapping[str, str], output: BinaryIO, *, may_fork: bool
-) -> ForkedProcess | subprocess.Popen[Any]:
+def failed_start(workspace: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """The exit code and the output of a server that does not start. Its gRPC port is free unless a flag names one."""
+    argv = [f"--host={HOST}", f"--port={free_ports(1)[0]}", *flags]
+    with (workspace / "stdout").open("wb+") as stdout, (workspace / "stderr").open("wb+") as stderr:
+        code = start_server(argv, clean_environment(workspace), stdout, stderr).wait(STOP_S)
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(argv, code, stdout.read().decode(), stderr.read().decode())
+
+
+def start_server(
+    flags: Sequence[str], environment: Mapping[str, str], stdout: BinaryIO, stderr: BinaryIO, *, may_fork: bool = True
+) -> ForkedProcess | subprocess.Popen[bytes]:
+    """Start the embedded server with exactly these flags; as a fork inside a block of `forking_servers`."""
     if may_fork and _fork_servers:
-        stdio = (0, output.fileno(), output.fileno())
+        stdio = (0, stdout.fileno(), stderr.fileno())
         return _fork_servers[-1]().start("tfsctl.server.main:main", *flags, stdio=stdio, environment=environment)
     argv = [sys.executable, "-m", "tfsctl.server", *flags]
-    return subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    return subprocess.Popen(argv, env=environment, stdout=stdout, stderr=stderr)
 
 
 def clean_environment(under: Path) -> dict[str, str]:

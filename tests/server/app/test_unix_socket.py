@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import grpc
 import pytest
 from echo_models import echo_model_flags
 from grpc_requests import predict_value
-from model_servers import Served, clean_environment, running_flags
+from model_servers import Served, failed_start, running_flags
 from ports import free_ports
 from rest_requests import rest
 
@@ -72,7 +69,7 @@ def test_a_socket_is_enough(model: list[str], tmp_path: Path, monkeypatch: pytes
 
 def test_a_server_without_grpc_port_and_socket_is_refused(tmp_path: Path, model: list[str]) -> None:
     """In the real server's words, even with a REST port."""
-    assert _failed_start(tmp_path, [*model, "--port=0", f"--rest_api_port={free_ports(1)[0]}"])[0] == (
+    assert failed_start(tmp_path, *model, "--port=0", f"--rest_api_port={free_ports(1)[0]}").stdout == (
         "Failed to start server. Error: INVALID_ARGUMENT: "
         "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.\n"
     )
@@ -106,18 +103,9 @@ def test_invalid_socket_paths_are_refused(tmp_path: Path, model: list[str]) -> N
         tmp_path / ("x" * 100): "the path has more than 107 bytes",
     }
     for path, reason in reasons.items():
-        stdout, stderr = _failed_start(tmp_path, [*model, f"--grpc_socket_path={path}"])
+        done = failed_start(tmp_path, *model, f"--grpc_socket_path={path}")
 
-        assert stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
-        assert f"cannot listen on the UNIX socket {path} (--grpc_socket_path): {reason}" in stderr
+        assert done.returncode == 255
+        assert done.stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
+        assert f"cannot listen on the UNIX socket {path} (--grpc_socket_path): {reason}" in done.stderr
     assert file.read_text() == "kept"
-
-
-def _failed_start(folder: Path, flags: list[str]) -> tuple[str, str]:
-    port = free_ports(1)[0]
-    argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", *flags]
-    done = subprocess.run(
-        argv, env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=240, cwd=os.curdir
-    )
-    assert done.returncode == 255
-    return done.stdout, done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,8 +16,7 @@ import pytest
 from gates import Gate, closed_gate
 from graph_models import CLASSIFY, REGRESS, write_rows_model
 from grpc_requests import Calls, answer, calling, predict
-from model_servers import Served, clean_environment, running_server
-from ports import HOST, free_ports
+from model_servers import Served, failed_start, running_server
 from waiting import eventually
 
 from tfsctl.core import protos
@@ -346,13 +343,9 @@ def test_a_new_version_has_its_own_parameters(server: Served, ask: Calls) -> Non
     )
 
 
-def failed_start(tmp_path: Path, *flags: str) -> str:
+def start_error(tmp_path: Path, *flags: str) -> str:
     """The stdout of a server that cannot start, after its fixed words."""
-    (port,) = free_ports(1)
-    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", *flags]
-    done = subprocess.run(
-        argv, env=clean_environment(tmp_path), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = failed_start(tmp_path, *flags)
     assert done.returncode == 255, done.stderr
     return done.stdout.removeprefix("Failed to start server. Error: ").rstrip("\n")
 
@@ -380,14 +373,14 @@ def test_invalid_parameters_end_the_start(tmp_path: Path, text: str | None, said
     write_rows_model(tmp_path / "m" / "1")
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=0", "--enable_batching"]
 
-    assert failed_start(tmp_path, *flags, f"--batching_parameters_file={path}") == said.format(path=path)
+    assert start_error(tmp_path, *flags, f"--batching_parameters_file={path}") == said.format(path=path)
 
 
 def test_a_parameters_file_without_enable_batching_is_refused(tmp_path: Path) -> None:
     """As in the real server."""
     flags = ["--model_name=m", "--model_base_path=/m", "--batching_parameters_file=/b"]
 
-    assert failed_start(tmp_path, *flags) == (
+    assert start_error(tmp_path, *flags) == (
         "INVALID_ARGUMENT: server_options.batching_parameters_file is set without setting "
         "server_options.enable_batching to true."
     )

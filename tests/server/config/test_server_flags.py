@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,8 +14,7 @@ from custom_operations import build_triple_library, write_triple_model
 from gates import closed_gate
 from graph_models import GraphModel, write_rows_model
 from grpc_requests import calling, predict
-from model_servers import Served, clean_environment, running_flags, running_server
-from ports import HOST, free_ports
+from model_servers import Served, failed_start, running_flags, running_server
 from scale_models import write_scale_model
 from tfrecords import write_records
 from waiting import eventually, wait_for
@@ -37,15 +34,6 @@ def states(server: Served, model: str) -> dict[str, str]:
     except urllib.error.HTTPError as error:
         with error:
             return {}
-
-
-def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """The output of a server that does not start."""
-    (port,) = free_ports(1)
-    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", *flags]
-    return subprocess.run(
-        argv, env=clean_environment(tmp_path), capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 def publish(base: Path, version: str) -> None:
@@ -111,7 +99,7 @@ def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], s
     (tmp_path / "bad").write_text("nope")
     write_scale_model(tmp_path / "m" / "1", 2.0)
     given = [flag.format(folder=tmp_path) for flag in flags]
-    done = run_to_its_end(tmp_path, f"--model_base_path={tmp_path / 'm'}", *given)
+    done = failed_start(tmp_path, f"--model_base_path={tmp_path / 'm'}", *given)
 
     assert done.returncode == 255
     assert done.stdout == f"Failed to start server. Error: {said.format(folder=tmp_path)}\n"
@@ -142,7 +130,7 @@ def test_saved_model_tags_select_the_graph(tmp_path: Path) -> None:
     with running_flags([*flags, "--saved_model_tags=gpu,serve"], tmp_path) as server, calling(server) as ask:
         assert ask(predict("m", x=[2]))["y"] == [-2]
 
-    done = run_to_its_end(tmp_path, *flags)
+    done = failed_start(tmp_path, *flags)
     assert "NOT_FOUND: Could not find meta graph def matching supplied tags: { serve }" in done.stdout
 
 
@@ -176,7 +164,7 @@ def test_custom_op_library_is_loaded_before_the_models(tmp_path: Path) -> None:
 
     with running_flags([*flags, f"--custom_op_library={library}"], tmp_path) as server, calling(server) as ask:
         assert ask(predict("m", x=[1, 2]))["y"] == [3, 6]
-    assert "Op type not registered 'TfsctlTriple'" in run_to_its_end(tmp_path, *flags).stdout
+    assert "Op type not registered 'TfsctlTriple'" in failed_start(tmp_path, *flags).stdout
 
 
 @pytest.mark.server

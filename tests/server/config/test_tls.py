@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ import pytest
 import trustme
 from echo_models import echo_model_flags
 from grpc_requests import predict_value
-from model_servers import Served, clean_environment, running_flags
-from ports import free_ports
+from model_servers import Served, failed_start, running_flags
 from rest_requests import rest
 
 from tfsctl.server.config.flags import Flags
@@ -178,10 +176,10 @@ def test_invalid_credentials_end_the_start(
     file = tmp_path / "ssl.config"
     if config is not None:
         file.write_text(config)
-    stdout, stderr, code = _started(tmp_path, [*model, f"--ssl_config_file={file}"])
+    ended = failed_start(tmp_path, *model, f"--ssl_config_file={file}")
 
-    assert (code, stdout) == (255, f"Failed to start server. Error: {said.format(file=file)}\n")
-    assert logged.format(file=file) in stderr
+    assert (ended.returncode, ended.stdout) == (255, f"Failed to start server. Error: {said.format(file=file)}\n")
+    assert logged.format(file=file) in ended.stderr
 
 
 @pytest.mark.server
@@ -191,22 +189,22 @@ def test_a_key_of_another_certificate_ends_the_start(tmp_path: Path, model: list
     text = authority.config(tmp_path / "a", client_verify=False).read_text().splitlines()[1:]
     key = other.config(tmp_path / "b", client_verify=False).read_text().splitlines()[:1]
     (tmp_path / "ssl.config").write_text("\n".join(key + text))
-    stdout, stderr, code = _started(tmp_path, [*model, f"--ssl_config_file={tmp_path / 'ssl.config'}"])
+    ended = failed_start(tmp_path, *model, f"--ssl_config_file={tmp_path / 'ssl.config'}")
 
-    assert (code, stdout) == (
+    assert (ended.returncode, ended.stdout) == (
         255,
         "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n",
     )
-    assert "KEY_VALUES_MISMATCH" in stderr
+    assert "KEY_VALUES_MISMATCH" in ended.stderr
 
 
 @pytest.mark.server
 def test_rest_over_tls_needs_a_certificate(tmp_path: Path, model: list[str]) -> None:
     """--rest_api_enable_ssl alone names no certificate."""
-    stdout, _, code = _started(tmp_path, [*model, "--rest_api_enable_ssl"])
+    ended = failed_start(tmp_path, *model, "--rest_api_enable_ssl")
 
-    assert code == 255
-    assert "--rest_api_enable_ssl needs --ssl_config_file" in stdout
+    assert ended.returncode == 255
+    assert "--rest_api_enable_ssl needs --ssl_config_file" in ended.stdout
 
 
 def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path) -> None:
@@ -226,13 +224,3 @@ def test_the_key_is_not_written_to_disk(authority: Authority, tmp_path: Path, mo
 
     assert made is not None
     assert made.ssl_context().get_ca_certs() == []
-
-
-def _started(folder: Path, flags: list[str]) -> tuple[str, str, int]:
-    """The stdout, stderr and exit code of a server that does not start."""
-    port, rest_port = free_ports(2)
-    argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", f"--rest_api_port={rest_port}"]
-    done = subprocess.run(
-        [*argv, *flags], env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=240
-    )
-    return done.stdout, done.stderr, done.returncode

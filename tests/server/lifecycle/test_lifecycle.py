@@ -22,7 +22,7 @@ import pytest
 from gates import closed_gate
 from graph_models import write_rows_model
 from mixed_load import PAUSE_S
-from model_servers import STOP_S, Served, clean_environment, running_server
+from model_servers import STOP_S, Served, clean_environment, failed_start, running_server
 from ports import HOST, free_ports, listening
 from scale_models import write_scale_model
 from waiting import eventually, wait_for
@@ -257,13 +257,12 @@ def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
     """If a model cannot be loaded after all retries, as the real server does."""
     (tmp_path / "bad" / "1").mkdir(parents=True)
     (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"")
-    process, *_ = _start(
+    ended = failed_start(
         tmp_path, "--model_name=b", f"--model_base_path={tmp_path / 'bad'}", "--max_num_load_retries=0"
     )
-    said, _ = process.communicate(timeout=STOP_S)
 
-    assert process.returncode == 255
-    assert said.startswith(
+    assert ended.returncode == 255
+    assert ended.stdout.startswith(
         "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: b version: 1} due to "
     )
 
@@ -289,23 +288,14 @@ def test_invalid_flags_are_refused_at_once(tmp_path: Path, flags: list[str], sai
     logged = tmp_path / "logged.config"
     entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'
     logged.write_text(f"model_config_list {{ config {{ {entry} }} }}")
-    process, *_ = _start(tmp_path, *(flag.replace("{LOGGED}", str(logged)) for flag in flags))
-    stdout, _ = process.communicate(timeout=STOP_S)
+    ended = failed_start(tmp_path, *(flag.replace("{LOGGED}", str(logged)) for flag in flags))
 
-    assert (process.returncode, stdout) == (255, f"Failed to start server. Error: {said}\n")
+    assert (ended.returncode, ended.stdout) == (255, f"Failed to start server. Error: {said}\n")
 
 
 def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> None:
     """In the real server's words on stdout, with the reason in the log."""
-    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={server.grpc_port}"]
-    done = subprocess.run(
-        [*argv, f"--model_base_path={base}"],
-        env=clean_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=STOP_S,
-    )
+    done = failed_start(tmp_path, f"--model_base_path={base}", f"--port={server.grpc_port}")
 
     assert done.returncode == 255
     assert done.stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
