@@ -24,6 +24,7 @@ from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 STOP_S = PATIENCE_S
 PRELOADED = ("tfsctl.server.main", "tfsctl.server.app.run", *forked_sessions.PRELOADED)
+ServerProcess = ForkedProcess | subprocess.Popen[bytes]
 _fork_servers: list[Callable[[], ForkServer]] = []  # the one of `forking_servers`, while its block lasts
 
 
@@ -119,7 +120,7 @@ def failed_start(workspace: Path, *flags: str) -> subprocess.CompletedProcess[st
 
 def start_server(
     flags: Sequence[str], environment: Mapping[str, str], stdout: BinaryIO, stderr: BinaryIO, *, may_fork: bool = True
-) -> ForkedProcess | subprocess.Popen[bytes]:
+) -> ServerProcess:
     """Start the embedded server with exactly these flags; as a fork inside a block of `forking_servers`."""
     if may_fork and _fork_servers:
         stdio = (0, stdout.fileno(), stderr.fileno())

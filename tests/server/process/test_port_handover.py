@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from mixed_load import MixedLoad
-from model_servers import STOP_S, clean_environment
+from model_servers import STOP_S, ServerProcess, clean_environment, start_server
 from ports import HOST, free_ports, wait_until_listening
 from scale_models import write_scale_model
 
@@ -22,17 +20,15 @@ from tfsctl.programs import port_handover
 
 
 @contextmanager
-def serving(base: Path, ports: list[int], folder: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(base: Path, ports: list[int], folder: Path, **variables: str) -> Iterator[ServerProcess]:
     """A server of the model `m`, which is stopped at the end of the block."""
     folder.mkdir()
     grpc_port, rest_port = ports
-    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
-    argv += [f"--rest_api_port={rest_port}", "--model_name=m", f"--model_base_path={base}"]
+    argv = [f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+    argv += ["--model_name=m", f"--model_base_path={base}"]
     log = folder / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            argv, env=clean_environment(folder) | variables, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = start_server(argv, clean_environment(folder) | variables, output, output)
     try:
         wait_until_listening(process, ports, log)
         yield process
@@ -60,7 +56,7 @@ def test_no_request_is_lost_in_a_handover(tmp_path: Path) -> None:
                 assert port_handover.can_hand_over(old.pid)
                 old.send_signal(port_handover.SIGNAL)
                 new = stack.enter_context(serving(tmp_path / f"m{version}", ports, tmp_path / str(version), **joining))
-                assert old.wait(timeout=STOP_S) == 0
+                assert old.wait(STOP_S) == 0
                 load.wait_for_more()
                 old = new
         assert load.lost == []
@@ -68,7 +64,7 @@ def test_no_request_is_lost_in_a_handover(tmp_path: Path) -> None:
         assert idle.sock is not None
         assert (idle.sock.recv(1), silent.recv(1)) == (b"", b"")
         old.send_signal(signal.SIGTERM)
-        assert old.wait(timeout=STOP_S) == 0
+        assert old.wait(STOP_S) == 0
 
 
 @pytest.mark.server
@@ -82,7 +78,7 @@ def test_a_server_can_be_stopped_while_it_waits_for_its_successor(tmp_path: Path
         with MixedLoad(ports[1], ports[0], "m") as load:
             load.wait_for_more()
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=STOP_S) == 0
+        assert server.wait(STOP_S) == 0
     assert load.lost == []
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ import pytest
 from gates import Gate, closed_gate
 from graph_models import write_rows_model
 from grpc_requests import Calls, answer, predict
-from model_servers import STOP_S, clean_environment
+from model_servers import STOP_S, clean_environment, start_server
 from ports import HOST, free_ports, wait_until_listening
 from waiting import PATIENCE_S, wait_for
 
@@ -32,29 +30,24 @@ class Process:
     def __init__(self, folder: Path, *flags: str) -> None:
         self.log = folder / "server.log"
         self.grpc_port, self.rest_port = free_ports(2)
-        argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={self.grpc_port}"]
+        argv = [f"--host={HOST}", f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", *flags]
         with self.log.open("wb") as log:
-            self.popen = subprocess.Popen(
-                [*argv, f"--rest_api_port={self.rest_port}", *flags],
-                env=clean_environment(folder),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = start_server(argv, clean_environment(folder), log, log)
 
     def wait_for(self, text: str) -> None:
         """Wait until the log has this text."""
 
         def is_logged() -> bool:
             logged = text in self.log.read_text()
-            assert logged or self.popen.poll() is None, self.log.read_text()
+            assert logged or self.process.poll() is None, self.log.read_text()
             return logged
 
         wait_for(is_logged)
 
-    def end(self, number: int = signal.SIGTERM) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal; returns the exit code."""
-        self.popen.send_signal(number)
-        return self.popen.wait(timeout=STOP_S)
+        self.process.send_signal(number)
+        return self.process.wait(STOP_S)
 
 
 @contextmanager
@@ -64,9 +57,9 @@ def started(folder: Path, *flags: str) -> Iterator[Process]:
     try:
         yield process
     finally:
-        if process.popen.poll() is None:
-            process.popen.kill()
-            process.popen.wait()
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()
 
 
 @contextmanager
@@ -76,7 +69,7 @@ def serving(folder: Path, *flags: str) -> Iterator[tuple[Process, Calls, Gate]]:
         write_rows_model(folder / "m" / "1", gate=gate)
         base = [f"--model_base_path={folder / 'm'}", "--model_name=m"]
         with started(folder, *base, *flags) as process:
-            wait_until_listening(process.popen, [process.grpc_port, process.rest_port], process.log)
+            wait_until_listening(process.process, [process.grpc_port, process.rest_port], process.log)
             with grpc.insecure_channel(f"{HOST}:{process.grpc_port}") as channel:
                 grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
                 yield process, Calls(channel), gate
@@ -96,7 +89,7 @@ def gated() -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(("number", "protocol"), [(signal.SIGTERM, "REST"), (signal.SIGINT, "gRPC")])
-def test_running_requests_finish_after_the_signal(tmp_path: Path, number: int, protocol: str) -> None:
+def test_running_requests_finish_after_the_signal(tmp_path: Path, number: signal.Signals, protocol: str) -> None:
     """Then the process ends with status 0."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         over_rest: list[int] = []
@@ -107,10 +100,10 @@ def test_running_requests_finish_after_the_signal(tmp_path: Path, number: int, p
             over_grpc = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
 
-        process.popen.send_signal(number)
+        process.process.send_signal(number)
         process.wait_for("Waiting for 1 running requests")
         gate.open()
-        assert process.popen.wait(timeout=STOP_S) == 0
+        assert process.process.wait(STOP_S) == 0
         if protocol == "REST":
             asking.join()
             assert over_rest == [200]
@@ -123,13 +116,13 @@ def test_new_requests_are_refused_after_the_signal(tmp_path: Path) -> None:
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
-        process.popen.send_signal(signal.SIGTERM)
+        process.process.send_signal(signal.SIGTERM)
         process.wait_for("Waiting for 1 running requests")
         with grpc.insecure_channel(f"{HOST}:{process.grpc_port}") as channel:
             late = Calls(channel)(predict("m", x=[1]))
         assert not running.done()
         gate.open()
-        assert process.popen.wait(timeout=STOP_S) == 0
+        assert process.process.wait(STOP_S) == 0
 
     assert late.code == "UNAVAILABLE"
     assert answer(running)["y"] == [1]
@@ -171,11 +164,11 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
-        process.popen.send_signal(signal.SIGTERM)
+        process.process.send_signal(signal.SIGTERM)
         process.wait_for(f"Waiting for 1 running requests, {DRAIN_S} s at most")
-        process.popen.send_signal(signal.SIGTERM)
+        process.process.send_signal(signal.SIGTERM)
 
-        process.popen.wait(timeout=STOP_S)
+        process.process.wait(STOP_S)
         assert not gate.is_open
         assert answer(running).code != "OK"
 
