@@ -80,11 +80,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the shared fixtures they use. Tests that start something themselves carry the marker themselves."""
+    """Mark tests by the shared fixtures they use. Tests that start something themselves carry the marker themselves.
+
+    Long tests run first: one of them as the last test would run alone, with the other workers idle.
+    """
     for item in items:
         for fixture, marker in MARKER_OF_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

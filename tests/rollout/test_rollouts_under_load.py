@@ -10,6 +10,7 @@ import rollouts
 WEIGHT_CHANGE_S = 10.0  # on a busy machine; about 0.1 s otherwise
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_nothing_is_lost_and_no_wrong_version_answers(tmp_path: Path) -> None:
     """With wrk and h2load if they are installed."""

@@ -15,6 +15,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_no_good_request_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Memory is only printed: on a busy machine, the last attacks are still being answered when it is measured."""
     times = {"minute_seconds": 4.0, "swap_every": 2.0}

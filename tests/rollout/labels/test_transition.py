@@ -135,6 +135,7 @@ def test_what_cannot_be_restored_is_tried_again(tmp_path: Path) -> None:
     assert "had been interrupted, and is now undone" in state.notes[0]
 
 
+@pytest.mark.long
 @pytest.mark.server  # it starts a process for each step
 def test_killed_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next command finishes the change or undoes it, and the history has it once or not at all."""

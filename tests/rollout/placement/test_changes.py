@@ -78,6 +78,7 @@ def _processes_with(text: str) -> list[Any]:
     return [one.info for one in psutil.process_iter(["cmdline"]) if text in " ".join(one.info["cmdline"] or ())]
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_no_request_is_lost(server: Server) -> None:
     """A front comes, rolls a version out, and goes, under load by clients that keep connections and by others."""

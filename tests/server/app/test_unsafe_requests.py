@@ -74,6 +74,7 @@ def test_tensors_of_another_rank_over_grpc(server: Served, shape: tuple[int, ...
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dims", "expected"), [([2**40], 429), ([2**20, 2**20], 429), ([2**40, 2**40], 400), ([-1], 400), ([2, 2], 200)]
 )

@@ -38,6 +38,7 @@ def serving(base: Path, ports: list[int], folder: Path, **variables: str) -> Ite
             process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_no_request_is_lost_in_a_handover(tmp_path: Path) -> None:
     """Two handovers in a row, under load. Idle connections are closed too."""

@@ -51,6 +51,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return str(request.param)
 
 
+@pytest.mark.long
 def test_promote_rollback_and_restart(base: Path, engine: str, run_cli: RunCli) -> None:
     """From a first label to a restart, which keeps the labels; the history tells it all."""
     served = document(run_cli, "serve", base, "--engine", engine, "--detach", *FREE)
@@ -184,6 +185,7 @@ def test_labels_can_be_changed_from_python(base: Path) -> None:
             tfsctl.promote("scale", version=9)
 
 
+@pytest.mark.long
 def test_no_request_is_lost_while_labels_move() -> None:
     """No request of either protocol is lost while labels move, versions load and are released."""
     done = subprocesses.run(
