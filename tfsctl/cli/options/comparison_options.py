@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tfsctl.errors import InvalidInput
 
 DEFAULT_ATOL, DEFAULT_RTOL = 1e-5, 1e-4
 DEFAULT_MIN_ROWS = 30
@@ -28,3 +31,12 @@ MinRows = Annotated[
     int, typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails.")
 ]
 HtmlReport = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")]
+
+
+def check_report_path(report: Path | None) -> None:
+    """Raise InvalidInput if a report cannot be written because its directory is missing. None: no report is wanted."""
+    if report is not None and not report.parent.is_dir():
+        raise InvalidInput(
+            f"there is no directory {report.parent} for {report.name}",
+            hint=f"create it with: mkdir -p {shlex.quote(str(report.parent))}",
+        )

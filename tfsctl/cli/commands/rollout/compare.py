@@ -16,6 +16,7 @@ from tfsctl.cli.options.comparison_options import (
     MinRows,
     RelativeTolerance,
     Thresholds,
+    check_report_path,
 )
 from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.file_options import BatchSize, Columns, Concurrency, parse_column_pair
@@ -23,7 +24,7 @@ from tfsctl.cli.options.output_options import Json, Labels
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.data.sources import FORMATS
-from tfsctl.errors import ExitCode, InvalidInput
+from tfsctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from tfsctl.rollout.comparison.result import Comparison
@@ -99,12 +100,8 @@ def compare(
     from tfsctl.cli.output.classes import read_labels
     from tfsctl.rollout.comparison import request
 
-    for report in filter(None, (html, junit)):
-        if not report.parent.is_dir():
-            raise InvalidInput(
-                f"there is no directory {report.parent} for {report.name}",
-                hint=f"create it with: mkdir -p {report.parent}",
-            )
+    check_report_path(html)
+    check_report_path(junit)
     wanted = request.ComparisonRequest(
         file=file,
         format=format,

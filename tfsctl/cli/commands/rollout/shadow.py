@@ -16,6 +16,7 @@ from tfsctl.cli.options.comparison_options import (
     MinRows,
     RelativeTolerance,
     Thresholds,
+    check_report_path,
 )
 from tfsctl.cli.options.front_options import DEFAULT_SAMPLE, FrontName, ModelName, only_model
 from tfsctl.cli.options.output_options import Json
@@ -84,8 +85,7 @@ def shadow(
         if sample is not None:
             raise InvalidInput("--sample belongs to --version", hint=f"--version N --sample {sample}")
         gates = tuple(map(parse_gate, fail_if or ()))
-        if html is not None and not html.parent.is_dir():
-            raise InvalidInput(f"there is no directory {html.parent} for {html.name}")
+        check_report_path(html)
         front = operations.find_front(name, server=server)
         if stop:
             with terminal.waiting("stopping the shadow"):
