@@ -20,7 +20,7 @@ from pathlib import Path
 from tfsctl.core.inference import Examples, Feature, Features
 from tfsctl.core.json_strings import decode_b64, encode_text, is_b64
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import parse_json, parse_number
+from tfsctl.inputs.literals import parse_json, parse_number, quoted
 from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_text, split_pair
 
 _MAX_FLOAT32 = 3.4028235677973366e38  # the first float64 that becomes infinite
@@ -102,7 +102,7 @@ def _parse_document(text: str) -> object:
         return None
     value = parse_json(text)
     if value is None:
-        raise InvalidInput(f"{text[:60]!r} looks like JSON, but is not valid JSON", hint=_HINT)
+        raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON", hint=_HINT)
     return value
 
 
@@ -130,7 +130,7 @@ def as_float(examples: Examples, name: str) -> Examples:
 
 def _split_pairs(text: str) -> list[tuple[str, str]]:
     if not PAIR.match(text):
-        raise InvalidInput(f"{text[:60]!r} has no feature name", hint=_HINT)
+        raise InvalidInput(f"{quoted(text)} has no feature name", hint=_HINT)
     parts = _PAIRS.split(text.strip())
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -141,10 +141,10 @@ def _parse_value(text: str) -> object:
     if stripped[:1] in ('"', "[", "{"):
         value = parse_json(stripped)
         if value is None and stripped[:1] != '"':
-            quoted = json.dumps(text, ensure_ascii=False)
+            as_json = json.dumps(text, ensure_ascii=False)
             raise InvalidInput(
-                f"the value {text[:60]!r} looks like JSON, but is not valid JSON",
-                hint=f"to send it as text, put it in quotes: {quoted}",
+                f"the value {quoted(text)} looks like JSON, but is not valid JSON",
+                hint=f"to send it as text, put it in quotes: {as_json}",
             )
         return text if value is None else value
     numbers = [_parse_number(word) for word in stripped.split(",")]

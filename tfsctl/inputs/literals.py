@@ -14,6 +14,15 @@ from tfsctl.errors import InvalidInput
 _MAY_OVERFLOW = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{300}")
 
 
+_MAX_QUOTED_CHARS = 60
+
+
+def quoted(value: object) -> str:
+    """A value for a message, cut to a readable length."""
+    written = repr(value)
+    return written if len(written) <= _MAX_QUOTED_CHARS else f"{written[:_MAX_QUOTED_CHARS]}…"
+
+
 class RepeatedName(InvalidInput):
     """A JSON object has the same name twice."""
 

@@ -24,14 +24,13 @@ from tfsctl.core import dtypes
 from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import parse_complex, parse_integer, parse_json, parse_number
+from tfsctl.inputs.literals import parse_complex, parse_integer, parse_json, parse_number, quoted
 from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
 TEXT_HINT = "--text sends it as text"
 LINES_HINT = "each line is one row; use --format json for one JSON document"
-_MAX_QUOTED_CHARS = 60
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
 _BOOLEANS = _LITERALS | {"1": True, "0": False}
@@ -81,7 +80,7 @@ def parse_typed(
         if not takes_text(signature):
             raise InvalidInput("--text and quoted text need a model with one string input")
         if named:
-            raise InvalidInput(f"{_quoted(texts[0])} and -i {_quoted(named[0])} are both values of the only input")
+            raise InvalidInput(f"{quoted(texts[0])} and -i {quoted(named[0])} are both values of the only input")
         return [TypedValues({signature.inputs[0].name: text}, is_row=True) for text in texts]
     parsed: list[TypedValues] = []
     pairs: dict[str, object] = {}
@@ -112,10 +111,10 @@ def parse_line(line: str, signature: Signature) -> TypedValues:
     Raises InvalidInput for anything else, and for a line with several rows.
     """
     if line.lstrip()[:1] in ("{", "[") and parse_json(line) is None:
-        raise InvalidInput(f"{_quoted(line)} is not JSON", hint=LINES_HINT)
+        raise InvalidInput(f"{quoted(line)} is not JSON", hint=LINES_HINT)
     rows = parse_typed([line], signature)
     if len(rows) != 1 or (rows[0].is_batch and len(signature.inputs) == 1):
-        raise InvalidInput(f"{_quoted(line)} is not one row", hint=LINES_HINT)
+        raise InvalidInput(f"{quoted(line)} is not one row", hint=LINES_HINT)
     return rows[0]
 
 
@@ -128,12 +127,12 @@ def text_notes(texts: Sequence[str], signature: Signature) -> list[str]:
     for text in texts:
         pair = _PAIR.match(text)
         if pair is not None and signature.input(pair[1]) is None:
-            notes.append(f"{_quoted(text)} is sent as text; {_unknown_name(pair[1], signature)}")
+            notes.append(f"{quoted(text)} is sent as text; {_unknown_name(pair[1], signature)}")
         elif text.startswith("@") and _is_file(text[1:]):
-            notes.append(f"{_quoted(text)} is sent as text; -i {name}={text} sends the content of the file")
+            notes.append(f"{quoted(text)} is sent as text; -i {name}={text} sends the content of the file")
         elif _is_file(text):
             notes.append(
-                f"{_quoted(text)} is sent as text, and not the content of that file: -i {name}=@{text} sends it"
+                f"{quoted(text)} is sent as text, and not the content of that file: -i {name}=@{text} sends it"
             )
     if len(texts) > 1 and not any(re.search(r"\s", text) for text in texts):
         notes.append(f"{len(texts)} arguments are {len(texts)} rows; a text with spaces goes in quotes")
@@ -182,7 +181,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
     """The values of a text without pairs."""
     value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
     if value is None and _takes_plain_text(signature) and text.lstrip()[:1] in ("{", "["):
-        raise InvalidInput(f"{_quoted(text)} looks like JSON, but is not valid JSON", hint=TEXT_HINT)
+        raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON", hint=TEXT_HINT)
     if isinstance(value, dict):
         if not _is_body(value):
             return [_by_input(value, signature, text)]
@@ -190,7 +189,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
             return [replace(_by_input(value["inputs"], signature, text), is_exact=True, is_batch=True)]
         if isinstance(value["instances"], list):
             return [_by_input(row, signature, text, is_row=True) for row in value["instances"]]
-        raise InvalidInput(f'"instances" is {_quoted(value["instances"])}, which is not a list')
+        raise InvalidInput(f'"instances" is {quoted(value["instances"])}, which is not a list')
     if isinstance(value, list) and value and all(isinstance(row, dict) and not is_b64(row) for row in value):
         return [TypedValues(row, is_row=True) for row in value]
     return [_by_input(_typed(text, _only_input(signature, text)), signature, text)]
@@ -217,7 +216,7 @@ def _typed(text: str, spec: TensorSpec) -> object:
             return value
         row = json.dumps({spec.name: text}, ensure_ascii=False)
         raise InvalidInput(
-            f"the value of {spec.name}, {_quoted(text)}, looks like JSON, but is not "
+            f"the value of {spec.name}, {quoted(text)}, looks like JSON, but is not "
             + ("valid JSON" if value is None else "a list of strings"),
             hint=f"to send it as text, write the row as JSON: {row}",
         )
@@ -226,7 +225,7 @@ def _typed(text: str, spec: TensorSpec) -> object:
         return value
     numbers = [_parse_word(word, spec) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
-        raise InvalidInput(f"{_quoted(text)} is not {spec.dtype}")
+        raise InvalidInput(f"{quoted(text)} is not {spec.dtype}")
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
@@ -252,13 +251,7 @@ def _takes_plain_text(signature: Signature) -> bool:
 def _only_input(signature: Signature, text: str) -> TensorSpec:
     if len(signature.inputs) == 1:
         return signature.inputs[0]
-    raise InvalidInput(f"{_quoted(text)} does not name one of the {len(signature.inputs)} inputs")
-
-
-def _quoted(value: object) -> str:
-    """A value for a message, cut to a readable length."""
-    written = repr(value)
-    return written if len(written) <= _MAX_QUOTED_CHARS else f"{written[:_MAX_QUOTED_CHARS]}…"
+    raise InvalidInput(f"{quoted(text)} does not name one of the {len(signature.inputs)} inputs")
 
 
 def _check_names(values: Mapping[str, object], signature: Signature, row: int | None) -> None:

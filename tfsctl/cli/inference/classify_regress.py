@@ -19,6 +19,7 @@ from tfsctl.core.types import ModelMetadata, ModelRef
 from tfsctl.engines.registry import records
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.features import read_example_lines, read_examples
+from tfsctl.inputs.literals import quoted
 
 
 def read_inputs(arguments: list[str] | None, named: Sequence[str] | None, stdin_format: StdinFormat | None) -> Examples:
@@ -45,7 +46,9 @@ def read_inputs(arguments: list[str] | None, named: Sequence[str] | None, stdin_
 
 def _read_object(line: str) -> Examples:
     if not line.lstrip().startswith("{"):
-        raise InvalidInput(f"{line[:60]!r} is not a JSON object", hint="remove --format to read lines of FEATURE=VALUE")
+        raise InvalidInput(
+            f"{quoted(line)} is not a JSON object", hint="remove --format to read lines of FEATURE=VALUE"
+        )
     return read_examples([line])
 
 
