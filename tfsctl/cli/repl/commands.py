@@ -171,10 +171,7 @@ def choose_server(session: ReplSession, argument: str) -> LineResult:
     if argument:
         session.switch_server(argument)
         return LineResult(notes=(session.place,))
-    ports = (session.target.rest_port, session.target.grpc_port)
-    servers = session.servers()
-    current = next((name for name, one in servers.items() if (one.rest_port, one.grpc_port) == ports), "")
-    return LineResult(answer=_marked(servers, current))
+    return LineResult(answer=_marked(session.servers(), session.target.server or ""))
 
 
 @command(":model", argument="[NAME]", choices=lambda session: session.known_models())

@@ -43,9 +43,12 @@ class ReplSession:
     """One model on one server, and how answers are shown.
 
     The signature is fetched at the start, and again if a request no longer fits it, because the server may have loaded
-    a new version. `find` locates a model on the server again, or on a server of a name. `list_servers` returns the
-    running servers that tfsctl started, by name. `find_labels` returns the models of the
-    server with their version labels, if tfsctl started it. `with_bars` draws bars and shows latencies.
+    a new version.
+
+    - `with_bars` draws bars and shows latencies
+    - `find` locates a model on the server again, or on a server of a name
+    - `find_labels` returns the models of the server with their version labels; none if tfsctl did not start it
+    - `list_servers` returns the running servers that tfsctl started, by name
 
     Raises what `ServingClient.metadata` raises, and NotFound if the model has no such signature.
     """
