@@ -67,9 +67,7 @@ def start(
 def stop(record: ServerRecord) -> None:
     """Stop a server, whichever process started it, and delete its record. Returns when it is gone.
 
-    A server that has ended only loses its record.
-
-    Raises DockerError.
+    If the server has ended, only its record is deleted. Raises DockerError.
     """
     if record.container is not None:
         docker_container.stop(record.container)

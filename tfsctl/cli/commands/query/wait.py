@@ -62,7 +62,7 @@ def wait(
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
             now_s = time.monotonic()
             is_cut_short = limit_s < REQUEST_TIMEOUT_S and now_s - asked_s >= limit_s
-            if reason is None or not is_cut_short:  # the answer before says more than that there was no time for another
+            if reason is None or not is_cut_short:  # otherwise the last reason says more than this one
                 reason = error
             if left_s <= POLL_INTERVAL_S or now_s - start >= options.timeout_s:
                 raise _too_late(name, options.timeout_s, reason) from error

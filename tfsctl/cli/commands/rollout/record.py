@@ -66,9 +66,9 @@ def record(
     """Record the requests of a model.
 
     Works with embedded servers that tfsctl started, behind a front too, and with any other server through a proxy
-    (--listen), to which clients send their REST and gRPC requests instead. Writes a TFRecord file of PredictionLog messages, which is a warmup
-    file too, and an index with the time, version, code and latency of each request. Only you can read the files. Ends
-    with Ctrl-C, after --for, or at --max-size.
+    (--listen), to which clients send their REST and gRPC requests instead. Writes a TFRecord file of PredictionLog
+    messages, which is a warmup file too, and an index with the time, version, code and latency of each request. Only
+    you can read the files. Ends with Ctrl-C, after --for, or at --max-size.
 
     \b
     Examples:
