@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from model_servers import STOP_S, clean_environment
+from model_servers import STOP_S, ServerProcess, clean_environment, start_server
 from ports import HOST, free_ports, listening
 from recorded_cases import MODELS, StartCase, start_cases
 from recorded_servers import write_configuration
@@ -70,12 +69,7 @@ class Starter:
             flags.append(f"--port={default_port}")
         stdout, stderr = (self._folder / f"{grpc_port}.{name}" for name in ("stdout", "stderr"))
         with stdout.open("wb") as output, stderr.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tfsctl.server", *flags, f"--host={HOST}"],
-                env=clean_environment(self._folder),
-                stdout=output,
-                stderr=errors,
-            )
+            process = start_server([*flags, f"--host={HOST}"], clean_environment(self._folder), output, errors)
 
         open_ports: frozenset[str] = frozenset()
 
@@ -94,8 +88,8 @@ class Starter:
             wait_for(is_settled)
             exit_code = process.poll()
         finally:
-            process.terminate()
-            process.wait(timeout=STOP_S)
+            process.send_signal(signal.SIGTERM)
+            process.wait(STOP_S)
         return Outcome(
             exit_code, open_ports, stdout.read_text().replace(str(self._folder), "{CONF}"), stderr.read_text()
         )
@@ -105,7 +99,7 @@ class Starter:
         return re.sub(r"(?<=port=)\d+", lambda port: str(ports.get(port.group(), 0)), argument)
 
 
-def _open(process: subprocess.Popen[bytes], case: StartCase, ports: dict[str, int]) -> frozenset[str]:
+def _open(process: ServerProcess, case: StartCase, ports: dict[str, int]) -> frozenset[str]:
     """The recorded ports that the process listens on."""
     recorded = case.open_ports | case.closed_ports
     own = listening(process.pid, [ports[port] for port in recorded])
