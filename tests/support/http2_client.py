@@ -233,7 +233,6 @@ class Client:
         """Leave."""
         self.socket.close()
 
-    # ---- sending ----
     def send(self, *frames: bytes) -> None:
         """Send these frames in one piece."""
         data = b"".join(frames)
@@ -301,7 +300,6 @@ class Client:
         self.send(frame(Kind.DATA, END_STREAM, stream, message(values)))
         return stream
 
-    # ---- receiving ----
     def read(self) -> Frame | None:
         """The next frame, which has taken effect; None when the server has closed the connection."""
         while len(self._received) < 9 or len(self._received) < 9 + int.from_bytes(self._received[:3], "big"):

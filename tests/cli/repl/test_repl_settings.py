@@ -1,21 +1,19 @@
-"""The repl's settings, files, text over several lines and completion; a server that is started anew is found again."""
+"""The settings of `tfsctl repl`; a server that is started anew is found again."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from echo_models import write_echo_model
-from model_servers import Served, running_server
+from model_servers import running_server
+from repl_targets import target_of
 
 from tfsctl.cli.options.target import Target
-from tfsctl.cli.repl import settings, triple_quotes
-from tfsctl.cli.repl.completion import complete
+from tfsctl.cli.repl import settings
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.repl_session import ReplSession
@@ -23,21 +21,6 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import NotFound, ServerUnreachable
 
 
-def target_of(served: Served, model: str) -> Target:
-    """A model of the running server, over REST."""
-    return Target(ModelRef(model), served.host, served.rest_port, served.grpc_port, "rest", timeout_s=240)
-
-
-@pytest.fixture
-def session(served: Served) -> Iterator[ReplSession]:
-    """A conversation with the echo model, as through a pipe."""
-    with ReplSession(
-        target_of(served, "echo"), find_labels=lambda: {"echo": ("stable", "canary"), "other": ()}
-    ) as opened:
-        yield opened
-
-
-# ---- settings ----
 def test_settings_are_listed_and_changed(session: ReplSession) -> None:
     """:set lists all settings; :set NAME VALUE changes one; :set NAME restores its default."""
     listed = handle_line(session, ":set").answer
@@ -132,105 +115,6 @@ def test_curl_prints_the_last_request(session: ReplSession) -> None:
     assert json.loads(done.stdout) == {"outputs": {"area": [1.0], "city": ["x"]}}
 
 
-# ---- files and text ----
-def test_file_command_predicts_each_row(session: ReplSession, tmp_path: Path) -> None:
-    """:file takes the formats of `predict --file`; a missing file is an ordinary error."""
-    handle_line(session, ":signature two")
-    (tmp_path / "rows.csv").write_text("area,city\n1,a\n2,b\n")
-    assert handle_line(session, f":file {tmp_path}/rows.csv") == LineResult(
-        answer=("area 1.0  city a", "area 2.0  city b")
-    )
-    assert isinstance(handle_line(session, ":file /nope.csv").error, NotFound)
-    handle_line(session, ":set signature")
-    (tmp_path / "many.csv").write_text("x\n" + "1\n" * 1500)
-    result = handle_line(session, f":file {tmp_path}/many.csv")
-    assert (len(result.answer), len(result.notes)) == (1000, 1)
-    assert result.notes[0].startswith("the first 1000 rows; tfsctl predict --file ")
-
-
-def test_named_inputs_work_as_on_the_command_line(session: ReplSession, tmp_path: Path) -> None:
-    """A line of -i options takes quoted values and files."""
-    handle_line(session, ":signature two")
-    (tmp_path / "city.txt").write_text("New York\n")
-    assert handle_line(session, "-i area=1 -i 'city=a b'").answer == ("area 1.0  city a b",)
-    assert handle_line(session, f"-i area=1 -i city=@{tmp_path}/city.txt").answer == ("area 1.0  city New York",)
-
-
-@pytest.mark.parametrize(
-    ("typed", "text"),
-    [
-        ('"""a\nb"""', "a\nb"),
-        ('"""\n:q\n"""', ":q"),
-        ('"""[1] text=x {"""', "[1] text=x {"),
-        ('""""""', ""),
-    ],
-)
-def test_triple_quoted_text_is_not_parsed(session: ReplSession, typed: str, text: str) -> None:
-    """For a text input, it is never a command, a pair or JSON."""
-    handle_line(session, ":signature text")
-    handle_line(session, ":json")
-    (line,) = handle_line(session, typed).answer
-    assert json.loads(line)["outputs"] == {"text": [text]}
-
-
-def test_triple_quoted_json_may_span_lines(session: ReplSession) -> None:
-    """For other inputs, triple quotes only join lines."""
-    assert handle_line(session, '"""\n{"instances":\n [1, 2]}\n"""').answer == ("1.0", "2.0")
-
-
-def test_quoted_lines_are_joined() -> None:
-    """Each input has the number of its first line; unclosed quotes take all remaining lines."""
-    lines = ["a", '"""b', 'c"""', '"""d"""', '"""', "e"]
-    assert list(triple_quotes.join_quoted_lines(lines)) == [(1, "a"), (2, '"""b\nc"""'), (4, '"""d"""'), (5, '"""\ne')]
-    assert triple_quotes.unquote('"""\ne') == "e"
-
-
-# ---- completion ----
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (":met", [":metadata"]),
-        (":ver", [":verb", ":version"]),
-        (":verb r", ["regress"]),
-        (":signature text_", ["text_bytes", "text_column"]),
-        (":version ", ["7", "latest"]),
-        (":label ", ["stable", "canary"]),
-        (":model ", ["echo", "other"]),
-        (":set t", ["top", "time", "timeout"]),
-        (":set json o", ["on", "off"]),
-        (":set only ", ["x"]),
-        (":set nope x", []),
-        (":nope x", []),
-        (":q x", []),
-        ("x", ["x="]),
-        ("y", []),
-        ("x=1", []),
-    ],
-)
-def test_completion_uses_server_metadata(session: ReplSession, text: str, words: list[str]) -> None:
-    """Commands and their arguments: signatures, versions, labels, models, settings; and inputs."""
-    assert [word for word, _ in complete(session, text)] == words
-    assert all(text.endswith(word[:length]) for word, length in complete(session, text))
-
-
-def test_paths_are_completed_after_commands_that_take_files(session: ReplSession, tmp_path: Path) -> None:
-    """After :file, :set labels and -i name=@; directories end with a slash."""
-    (tmp_path / "rows").mkdir()
-    (tmp_path / "rows.csv").touch()
-    found = [f"{tmp_path}/rows/", f"{tmp_path}/rows.csv"]
-    for text in (f":file {tmp_path}/ro", f":set labels {tmp_path}/ro", f"-i x=@{tmp_path}/ro"):
-        assert [word for word, _ in complete(session, text)] == found
-
-
-def test_completion_without_a_server(session: ReplSession) -> None:
-    """Completion reports no errors."""
-    session.client.close()
-    session.client = replace(session.target, rest_port=9).connect()
-    assert [word for word, _ in complete(session, ":version ")] == ["latest"]
-    assert [word for word, _ in complete(session, ":sig")] == [":signature"]
-
-
-# ---- a server that goes and comes ----
 @pytest.mark.server
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_session_reconnects_to_a_restarted_server(tmp_path: Path, transport: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from echo_models import write_echo_model
 from fake_docker import FakeDocker
 
 
@@ -17,3 +18,10 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     yield fake
     fake.check()
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with one version."""
+    write_echo_model(tmp_path / "echo/1")
+    return tmp_path / "echo"

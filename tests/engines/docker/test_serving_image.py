@@ -56,7 +56,6 @@ def service(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
     return facts
 
 
-# ---- Dockerfile ----
 def test_a_dockerfile_of_one_model(run_cli: RunCli, echo: Path) -> None:
     """The highest version, not as root, with a health check and labels, and the image's own entrypoint."""
     written = dockerfile(run_cli, echo, "--base-image", "serving:1.2")
@@ -279,7 +278,6 @@ def test_a_quiet_build_is_pushed(
     docker.check()
 
 
-# ---- Compose ----
 def test_a_compose_file_equals_docker_run(run_cli: RunCli, echo: Path) -> None:
     """The same ports, mounts, variables and hardening, plus a health check and a restart policy."""
     written = service(run_cli, echo, "--image", "serving:1.2", "--memory", "2g")

@@ -289,7 +289,6 @@ def test_server_arguments_of_other_servers_are_passed_on(echo: Path) -> None:
     assert planned.command()[-2:] == ["--grpc_max_threads=64", "--new_flag"]
 
 
-# ---- models that no server can run ----
 def add_python(version: Path, *, where: str) -> None:
     """Add a call of Python to an echo model: in the graph, in a function that it calls, or where nothing calls it."""
     file = version / SAVED_MODEL_FILE

@@ -55,7 +55,6 @@ def state(server: Served, version: str, model: str = "hot") -> str | None:
     return next((entry["state"] for entry in entries if entry["version"] == version), None)
 
 
-# ---- requests ----
 def test_hostile_requests_do_not_stop_the_server(tmp_path: Path) -> None:
     """Mutated requests and random bytes over both protocols are answered, or end the connection."""
     config = tmp_path / "zoo.config"
@@ -90,9 +89,9 @@ def test_hostile_requests_do_not_stop_the_server(tmp_path: Path) -> None:
 def test_deeply_nested_and_long_json_is_refused_quickly(server: Served, body: bytes) -> None:
     """Deep, long and odd JSON is refused with a message, and soon."""
     start_s = cpu_s(server.pid)
-    status, said = post(server, "zoo:predict", body)
+    status, message = post(server, "zoo:predict", body)
 
-    assert (status, bool(json.loads(said)["error"])) == (400, True)
+    assert (status, bool(json.loads(message)["error"])) == (400, True)
     assert cpu_s(server.pid) - start_s < 5 * PROMPT_CPU_S
 
 
@@ -144,7 +143,6 @@ def test_a_few_bytes_do_not_become_gigabytes(server: Served) -> None:
     assert refused.value.details() == "tensor parsing error: x"
 
 
-# ---- connections ----
 def test_slow_and_half_open_requests_do_not_affect_others(server: Served) -> None:
     """Bodies of a declared gigabyte that trickle in or never arrive, and clients that disconnect in the middle."""
     head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
@@ -191,7 +189,6 @@ def _connection(port: int) -> socket.socket:
     return socket.create_connection((HOST, port), timeout=240)
 
 
-# ---- files ----
 @pytest.mark.parametrize("encode", [str, lambda name: name.replace("/", "%2F"), lambda name: name.replace(".", "%2e")])
 def test_names_are_never_used_as_paths(server: Served, tmp_path: Path, encode: Callable[[str], str]) -> None:
     """A model's name, version or label does not reach other files, however it is written."""
@@ -278,7 +275,6 @@ def test_versions_deleted_while_they_load_do_not_affect_others(hot: Path, tmp_pa
         eventually(lambda: predict_one(server), 2.0)
 
 
-# ---- the process ----
 @contextmanager
 def process(
     hot: Path, ports: list[int], stderr: int | IO[bytes], *flags: str, stdout: int | IO[bytes] = subprocess.DEVNULL

@@ -163,7 +163,6 @@ def refused(client: Client, streams: list[int]) -> list[int]:
     return [stream for stream in streams if client.answers[stream].is_over]
 
 
-# ---- reflection ----
 def reflect(client: Client, data: bytes) -> int:
     """Start a reflection stream and send data on it as the windows allow. Returns the number of the stream."""
     stream = client.start([(name, REFLECTION if name == ":path" else value) for name, value in grpc_fields()])
@@ -198,7 +197,6 @@ def test_a_stream_of_many_messages_does_not_delay_others(server: Served) -> None
             assert another.works()
 
 
-# ---- counts ----
 def test_too_many_header_fields_are_refused(server: Served) -> None:
     """431 over HTTP/1; over HTTP/2 the stream is reset."""
     many = [(f"x-{number}", "y") for number in range(30)]

@@ -218,7 +218,7 @@ def test_channel_arguments_without_effect_are_logged(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("x", "is not name=number"),
         ("grpc.max_connection_age_ms=soon", "is not name=number"),
@@ -226,9 +226,9 @@ def test_channel_arguments_without_effect_are_logged(caplog: pytest.LogCaptureFi
         ("grpc.max_concurrent_streams=0", "would let no call in"),
     ],
 )
-def test_invalid_channel_arguments_are_refused_at_the_start(arguments: str, said: str) -> None:
+def test_invalid_channel_arguments_are_refused_at_the_start(arguments: str, message: str) -> None:
     """The real server would crash."""
-    with pytest.raises(ServingError, match=said):
+    with pytest.raises(ServingError, match=message):
         check_addresses(Flags(port=0, grpc_socket_path="x", grpc_channel_arguments=arguments))
 
 
@@ -259,14 +259,14 @@ def test_idle_connections_are_closed(model: list[str], tmp_path_factory: pytest.
     flags = [*model, f"--grpc_channel_arguments=grpc.max_connection_idle_ms=400{more}"]
     with running_flags(flags, tmp_path_factory.mktemp("idle")) as running, _http2(running) as (wire, connection):
         start_s = time.monotonic()
-        said = []
+        message = []
         for event in _events(wire, connection):
-            said.append(event)
+            message.append(event)
             with suppress(OSError):
                 wire.sendall(connection.data_to_send())
         took_s = time.monotonic() - start_s
 
-    codes = [event.error_code for event in said if isinstance(event, h2.events.ConnectionTerminated)]
+    codes = [event.error_code for event in message if isinstance(event, h2.events.ConnectionTerminated)]
     assert set(codes) == {h2.errors.ErrorCodes.NO_ERROR}
     assert took_s > 0.3
 

@@ -31,7 +31,6 @@ from model_servers import Served
 pytestmark = pytest.mark.server
 
 
-# ---- bodies ----
 def test_a_body_may_come_in_frames_of_one_byte(client: Client) -> None:
     """With empty frames between them; the last frame is empty or not."""
     for last_is_empty in (True, False):
@@ -112,7 +111,6 @@ def test_expect_100_continue_is_answered(rest_client: Client) -> None:
     assert rest_client.answer(stream).json() == {"predictions": [1.5]}
 
 
-# ---- what the server takes ----
 def test_a_large_body_is_received_through_reopened_windows(client: Client) -> None:
     """40 MB, and an answer that waits for the client's windows."""
     client.sync()

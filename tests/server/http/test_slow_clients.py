@@ -103,7 +103,6 @@ def test_an_idle_reflection_stream_is_deadline_exceeded(server: Served) -> None:
         assert client.answer(stream).trailers["grpc-status"] == DEADLINE_EXCEEDED
 
 
-# ---- without a server ----
 def test_a_body_must_keep_to_a_rate_after_its_grace() -> None:
     """It has its time, and after that has to keep to a rate."""
     limits = Limits(body_grace_s=10, body_bytes_per_s=100)

@@ -1,23 +1,15 @@
-"""Flags that change responses: cross-origin headers, the REST timeout, and tensors as `tensor_content`."""
+"""Flags that change REST answers: cross-origin headers, and the REST timeout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import grpc
-import ml_dtypes
-import numpy as np
 import pytest
 from echo_models import echo_model_flags, write_echo_model
-from grpc_requests import PREDICT
 from model_servers import Served, running_flags, running_server
 from rest_requests import rest
 from scale_models import write_scale_model
-
-from tfsctl.core import protos, tensors
-from tfsctl.server.grpc.tensor_content import fill_content
 
 CORS = {
     "access-control-allow-origin": "*",
@@ -28,10 +20,9 @@ CORS = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of an echo model with CORS headers, and tensors as `tensor_content`."""
+    """A server of an echo model with CORS headers."""
     folder = tmp_path_factory.mktemp("cors")
-    flags = ["--rest_api_enable_cors_support", "--enable_serialization_as_tensor_content"]
-    with running_flags([*echo_model_flags(folder), *flags], folder) as running:
+    with running_flags([*echo_model_flags(folder), "--rest_api_enable_cors_support"], folder) as running:
         yield running
 
 
@@ -93,41 +84,3 @@ def test_cors_headers_and_rest_timeout_can_be_off(tmp_path_factory: pytest.TempP
     flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", "--rest_api_timeout_in_ms=0"]
     with running_flags(flags, folder) as running:
         assert rest(running, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}')[0] == 200
-
-
-# ---- tensors as bytes ----
-@pytest.mark.server
-def test_predict_can_write_tensor_content(server: Served) -> None:
-    """Tensors of any size, strings included; official clients read it."""
-    values = np.array(["a", "", "x" * 300], object)
-    request: Any = protos.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "echo", "text"
-    request.inputs["text"].CopyFrom(tensors.to_proto(values))
-    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
-        output = call(request, timeout=240).outputs["text"]
-
-    assert output.tensor_content == b"\x01\x00\xac\x02a" + b"x" * 300
-    assert not output.string_val
-
-
-@pytest.mark.parametrize(
-    ("array", "content"),
-    [
-        (np.array([1.0, -2.5], np.float32), b"\x00\x00\x80?\x00\x00 \xc0"),
-        (np.array(7, np.int64), b"\x07" + b"\x00" * 7),
-        (np.array([[True, False]]), b"\x01\x00"),
-        (np.array([1.0], ml_dtypes.bfloat16), b"\x80?"),
-        (np.array([[1, 2], [3, 4]], np.int8).T, b"\x01\x03\x02\x04"),
-        (np.zeros((0, 3), np.float32), b""),
-    ],
-)
-def test_numbers_are_written_in_row_major_order(array: np.ndarray, content: bytes) -> None:
-    """With the dtype and the shape."""
-    proto = protos.TensorProto()
-    fill_content(proto, array)
-
-    assert proto.tensor_content == content
-    assert proto.HasField("tensor_shape")
-    assert [dim.size for dim in proto.tensor_shape.dim] == list(array.shape)
-    np.testing.assert_array_equal(tensors.from_proto(proto), array)

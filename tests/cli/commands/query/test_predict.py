@@ -142,7 +142,6 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
     assert document(two)["predictions"] == [{"area": 1.0, "city": "x"}]
 
 
-# ---- values by name, outputs, classes, raw bodies ----
 @OVER
 @pytest.mark.parametrize(
     ("typed", "printed"),

@@ -61,7 +61,6 @@ def settled(run_cli: RunCli) -> list[dict[str, Any]]:
         assert time.monotonic() < deadline, (listed, left)
 
 
-# ---- ps ----
 def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
     """The server's own word for its versions, its ports, and what it takes of the machine."""
     assert run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE).code == 0
@@ -213,7 +212,6 @@ def test_a_new_server_takes_the_name_of_an_ended_one(run_cli: RunCli, echo: Path
     assert [each.name for each in records.running()] == ["echo"]
 
 
-# ---- logs ----
 @pytest.mark.usefixtures("fake")
 def test_logs_of_running_and_ended_servers(run_cli: RunCli, echo: Path) -> None:
     """All of it or its end; the file stays until the next server of the name."""
@@ -270,7 +268,6 @@ def test_several_logs_are_followed_until_all_servers_end(run_cli: RunCli, echo: 
     assert stderr in ("note: one has ended\n", "note: three has ended\n")  # of the first
 
 
-# ---- what a crash leaves ----
 @pytest.mark.parametrize("engine", ["embedded", "binary"])
 def test_killed_serve_is_found_by_ps_and_stop(
     run_cli: RunCli, echo: Path, engine: str, request: pytest.FixtureRequest
@@ -314,7 +311,6 @@ def test_server_without_a_record_is_discovered(run_cli: RunCli, echo: Path) -> N
     wait_for(lambda: processes_of_ours() == set())
 
 
-# ---- restart ----
 def test_restart_keeps_ports_and_options(run_cli: RunCli, echo: Path) -> None:
     """Its ports are kept, also those that were free ones; ready is said when it answers."""
     assert run_cli("serve", echo, "--engine", "embedded", "--name", "again", "--detach", *FREE).code == 0

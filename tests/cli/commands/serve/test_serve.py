@@ -64,7 +64,6 @@ def is_refused(port: object) -> bool:
         return client.connect_ex(("127.0.0.1", int(str(port)))) != 0
 
 
-# ---- the embedded server ----
 def test_printed_commands_work_until_stop(run_cli: RunCli, echo: Path) -> None:
     """Ready is said when it is; the curl and tfsctl lines work as printed; stop leaves nothing."""
     served = run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE)
@@ -141,7 +140,6 @@ def test_version_directory_is_served_from_its_parent(run_cli: RunCli, echo: Path
     assert (document["version"], document["outputs"]) == (1, {"x": [5.0]})
 
 
-# ---- before anything starts ----
 def test_dry_run_prints_a_working_command(run_cli: RunCli, echo: Path) -> None:
     """The line alone is on stdout, quoted for a shell."""
     odd = echo.rename(echo.parent / 'it\'s, "odd"')
@@ -194,7 +192,6 @@ def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) 
     assert records.running() == [server]
 
 
-# ---- a server that fails, by the fake ----
 @pytest.mark.usefixtures("fake")
 def test_early_exit_shows_the_log(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, not at the deadline; nothing is listed."""
@@ -289,7 +286,6 @@ def test_stop_cleans_up_after_a_killed_tfsctl(start: Start, run_cli: RunCli, ech
     assert is_refused(document["rest_port"])
 
 
-# ---- stop ----
 @pytest.mark.usefixtures("fake")
 def test_stop_needs_a_name_if_several_run(run_cli: RunCli, echo: Path) -> None:
     """With several servers a name is needed, or --all; an unknown name is not found."""

@@ -184,7 +184,6 @@ def test_a_few_empty_lines_before_a_request_are_ignored() -> None:
         without_empty_lines(b"\r\n" * 100)
 
 
-# ---- chunks ----
 def decoded(data: bytes, piece: int) -> tuple[bytes, bytes, bool]:
     """The body from chunks in pieces of this size, the unread bytes, and whether the body is complete."""
     decoder, body, buffer = ChunkDecoder(LIMITS), b"", b""

@@ -1,181 +1,25 @@
-"""Checks before a container starts: readable files, operations, image, daemon."""
+"""The image and the Docker daemon of a container, checked before it starts."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from echo_models import write_echo_model
 from fake_docker import VERSION, FakeDocker
-from graph_models import GraphModel
 
-from tfsctl.core.saved_model import read_saved_model
-from tfsctl.engines import state_dir
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker import engine as docker_engine
 from tfsctl.engines.docker import image as docker_image
-from tfsctl.engines.docker.checks import mount_check, op_support
-from tfsctl.engines.docker.checks.mount_check import Reader
 from tfsctl.engines.docker.daemon import Daemon
 from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.planning.serve_plan import make_plan
-from tfsctl.errors import DockerError, EngineError
+from tfsctl.errors import DockerError
 
-STRANGER = Reader(12345, frozenset({12345}))
-ROOT_WITHOUT_CAPABILITIES = Reader(0, frozenset({0}))
 STOCK = "tensorflow/serving:2.20.0"
 
 
-@pytest.fixture
-def echo(tmp_path: Path) -> Path:
-    """The base directory of a model with one version."""
-    write_echo_model(tmp_path / "echo/1")
-    return tmp_path / "echo"
-
-
-# ---- the tree ----
-def test_world_readable_files_can_be_read(echo: Path) -> None:
-    """By a container with any user."""
-    mount_check.check(echo, [echo / "1"], STRANGER)
-
-
-@pytest.mark.parametrize(("path", "mode"), [("1/saved_model.pb", 0o600), ("1", 0o700), (".", 0o711)])
-def test_private_files_are_refused_for_other_users(echo: Path, path: str, mode: int) -> None:
-    """The error names the file or directory."""
-    (echo / path).chmod(mode)
-
-    with pytest.raises(EngineError, match=f"^the container cannot read {(echo / path).absolute()}: ") as refused:
-        mount_check.check(echo, [echo / "1"], STRANGER)
-    assert refused.value.hint == f"chmod -R a+rX {echo}"
-    mount_check.check(echo, [echo / "1"], Reader(os.getuid(), frozenset()))
-    mount_check.check(echo, [echo / "1"], None)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_root_without_capabilities_needs_permission(echo: Path) -> None:
-    """It may not read private files of another user."""
-    os.chown(echo / "1/saved_model.pb", 12345, 12345)
-    (echo / "1/saved_model.pb").chmod(0o600)
-
-    with pytest.raises(EngineError, match="its root has no capabilities"):
-        mount_check.check(echo, [echo / "1"], ROOT_WITHOUT_CAPABILITIES)
-    mount_check.check(echo, [echo / "1"], STRANGER)
-
-
-def test_links_must_stay_inside_the_mount(echo: Path, tmp_path: Path) -> None:
-    """An absolute link, or one that leads out, has no target in the container."""
-    (echo / "2").symlink_to("1")
-    mount_check.check(echo, [echo / "2"], STRANGER)
-
-    for target in (str(echo / "1"), "../elsewhere/1"):
-        (echo / "2").unlink()
-        write_echo_model(tmp_path / "elsewhere/1") if target.startswith("..") else None
-        (echo / "2").symlink_to(target)
-        with pytest.raises(EngineError, match=f"^{echo}/2 is a link to {target}, outside the mounted directory"):
-            mount_check.check(echo, [echo / "2"], STRANGER)
-
-    (echo / "1/assets").mkdir()
-    (echo / "1/assets/words.txt").symlink_to("/etc/passwd")
-    with pytest.raises(EngineError, match=r"words\.txt is a link to /etc/passwd"):
-        mount_check.check(echo, [echo / "1"], STRANGER)
-
-
-@pytest.mark.parametrize("name", [b"caf\xe9", b"a\r\nb"])
-def test_paths_that_docker_cannot_represent_are_refused(tmp_path: Path, name: bytes) -> None:
-    """Bytes that are not UTF-8, and CR LF, which Docker's CSV reader changes."""
-    base = tmp_path / os.fsdecode(name)
-    write_echo_model(base / "1")
-
-    with pytest.raises(EngineError, match=r"^Docker cannot mount '[ -~]*': its name is not valid text$"):
-        mount_check.check(base, [base / "1"], None)
-
-
-def test_paths_in_hints_are_quoted(tmp_path: Path) -> None:
-    """A path with a space can be pasted."""
-    base = tmp_path / "my model"
-    write_echo_model(base / "1")
-    (base / "1").chmod(0o700)
-
-    with pytest.raises(EngineError) as refused:
-        mount_check.check(base, [base / "1"], STRANGER)
-    assert refused.value.hint == f"chmod -R a+rX '{base}'"
-
-
-def test_the_reader_is_the_user_of_the_container() -> None:
-    """If the daemon remaps users, it is a user without rights."""
-    assert mount_check.container_reader("7:8", remapped=False) == Reader(7, frozenset({8}))
-    assert mount_check.container_reader(None, remapped=False).uid == os.getuid()
-    assert mount_check.container_reader("0:0", remapped=True).uid == -1
-
-
-# ---- the operations ----
-def model_with(folder: Path, *ops: str, tensorflow: str = "2.20.0") -> Path:
-    """A version that uses these operations."""
-    model = GraphModel()
-    model.meta_graph.meta_info_def.tensorflow_version = tensorflow
-    fed = model.input("x")
-    for op in ops:
-        model.op(op, f"{op}_node".replace(">", "_"), fed)
-    model.write(folder / "1")
-    return folder / "1"
-
-
-def test_operations_of_tensorflow_are_accepted(echo: Path) -> None:
-    """Without an error or a note."""
-    info = read_saved_model(echo / "1")
-    op_support.check("echo", info, STOCK)
-    assert op_support.notes("echo", info, "tensorflow/serving:2.21.0") == []
-
-
-def test_custom_operations_are_refused_for_stock_images(tmp_path: Path) -> None:
-    """Another image may have them."""
-    info = read_saved_model(model_with(tmp_path, "ZeroOut", "Identity"))
-    with pytest.raises(
-        EngineError, match=r"^m uses the operation ZeroOut, which tensorflow/serving:2.20.0 does not ha"
-    ):
-        op_support.check("m", info, STOCK)
-    op_support.check("m", info, "mine/serving:2.20.0")
-    op_support.check("m", info, "tensorflow/serving:latest")  # who knows
-
-
-def test_operations_of_a_newer_tensorflow_are_refused(tmp_path: Path) -> None:
-    """The hint names the tag that has them."""
-    info = read_saved_model(model_with(tmp_path, "DecodeJxl"))
-    with pytest.raises(
-        EngineError, match=r"^m uses the operation DecodeJxl, which came with TensorFlow 2\.21"
-    ) as refused:
-        op_support.check("m", info, STOCK)
-    assert refused.value.hint.startswith("--tag 2.21.0")
-    op_support.check("m", info, "tensorflow/serving:2.21.0-gpu")
-
-
-def test_bundled_libraries_are_noted(tmp_path: Path) -> None:
-    """The image has old releases of TensorFlow Text and Decision Forests."""
-    info = read_saved_model(
-        model_with(tmp_path, "SentencepieceOp", "TFText>RoundRobinTrim", "SimpleMLCreateModelResource")
-    )
-    op_support.check("m", info, STOCK)
-    text, forests = op_support.notes("m", info, STOCK)
-
-    assert text.startswith(
-        "m uses the operations SentencepieceOp, TFText>RoundRobinTrim of TensorFlow Text, and tensorflow/serving:2.20.0 has"
-    )
-    assert "SimpleMLCreateModelResource of TensorFlow Decision Forests" in forests
-
-
-def test_a_model_newer_than_the_image_is_noted(tmp_path: Path) -> None:
-    """Only for TensorFlow Serving's images. A patch release is not newer."""
-    info = read_saved_model(model_with(tmp_path, tensorflow="2.21.1"))
-
-    assert op_support.notes("m", info, STOCK) == [f"m was written by TensorFlow 2.21.1, newer than {STOCK}"]
-    for image in ("tensorflow/serving:2.21.0-gpu", "tensorflow/serving:latest", "mine:2.19", "tensorflow/serving"):
-        assert op_support.notes("m", info, image) == []
-
-
-# ---- the image ----
 def test_an_image_for_another_platform_is_pulled(fake_docker: FakeDocker) -> None:
     """Unless --pull never: then `docker run` reports the platform."""
     fake_docker.expect("image", "inspect", stdout="linux/amd64\n")
@@ -257,63 +101,6 @@ def test_gpus_are_checked_before_a_pull(fake_docker: FakeDocker) -> None:
     docker_image.ensure_present(ContainerOptions("far:1", gpus="all"))
 
 
-# ---- the start ----
-def launch(echo: Path, *, rest_port: int = 8501) -> LaunchSpec:
-    """The launch of a container of another image."""
-    options = ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions("mine:1"), rest_port=rest_port)
-    return make_plan(options).launch
-
-
-@pytest.mark.parametrize(("port", "attempts"), [(0, docker_engine.PORT_ATTEMPTS), (8501, 1)])
-def test_a_free_port_that_was_taken_is_replaced(echo: Path, fake_docker: FakeDocker, port: int, attempts: int) -> None:
-    """Not a port that the user chose. Each attempt has other ports than 0."""
-    fake_docker.expect_daemon()
-    fake_docker.expect("ps")
-    taken = "docker: Error response from daemon: Bind for 127.0.0.1:1 failed: port is already allocated.\n"
-    fake_docker.expect("run", stderr=taken, code=125)
-
-    with pytest.raises(DockerError, match="a port is in use by another program or container"):
-        docker_engine.start(launch(echo, rest_port=port), detach=True)
-    runs = [call for call in fake_docker.calls() if call[0] == "run"]
-    assert len(runs) == attempts
-    for run in runs:
-        assert run[run.index("--publish") + 3].split(":")[1] not in ("", "0")
-
-
-@pytest.mark.parametrize(
-    ("inspected", "message", "hint"),
-    [
-        (
-            {"stderr": "Error: No such object: tfsctl-echo\n", "code": 1},
-            "another command is starting or removing the container tfsctl-echo",
-            "--name ANOTHER_NAME, or tfsctl ps",
-        ),
-        ({"stdout": "OURS\n"}, "a server named echo is already running", "--name ANOTHER_NAME; or tfsctl stop echo, "),
-        (
-            {"stdout": "<no value>\n"},
-            "a container named tfsctl-echo already exists",
-            "--name ANOTHER_NAME; or docker rm --force tfsctl-echo, ",
-        ),
-    ],
-)
-def test_the_owner_of_a_name_in_use(
-    echo: Path, fake_docker: FakeDocker, inspected: dict[str, Any], message: str, hint: str
-) -> None:
-    """Only a foreign container is one that the user may want to remove."""
-    fake_docker.expect_daemon()
-    fake_docker.expect("ps")
-    conflict = 'docker: Error response from daemon: Conflict. The container name "/tfsctl-echo" is already in use.\n'
-    fake_docker.expect("run", stderr=conflict, code=125)
-    ours = {key: text.replace("OURS", str(state_dir.base())) for key, text in inspected.items() if key != "code"}
-    fake_docker.expect("inspect", **ours, code=inspected.get("code", 0))
-
-    with pytest.raises(DockerError) as refused:
-        docker_engine.start(launch(echo), detach=True)
-    assert refused.value.message == message
-    assert refused.value.hint.startswith(hint)
-
-
-# ---- the daemon ----
 def fitted(echo: Path, image: str = STOCK) -> tuple[LaunchSpec, tuple[str, ...]]:
     """The launch for docker, and the notes on it."""
     planned = make_plan(ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions(image)))
