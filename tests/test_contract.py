@@ -14,8 +14,8 @@ from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.model_dir import list_versions
-from tfsctl.core.saved_model import metadata_from_directory
-from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.core.saved_model import read_saved_model
+from tfsctl.core.types import ModelMetadata, ModelRef, VersionStatus
 from tfsctl.errors import NotFound, RequestRejected, TfsctlError
 
 HALF_PLUS_TWO = ModelRef("half_plus_two")
@@ -122,7 +122,7 @@ def test_strings_come_back_as_they_went(client: ServingClient, signature: str, a
 def test_metadata_is_what_the_directory_says(client: ServingClient, served: Served, name: str) -> None:
     """The running model and its files give one and the same account, over either transport."""
     newest = list_versions(served.models[name])[-1]
-    expected = metadata_from_directory(newest.path, name=name, version=newest.version)
+    expected = ModelMetadata(name, newest.version, read_saved_model(newest.path).signatures)
     assert client.metadata(ModelRef(name)) == expected
     assert client.metadata(ModelRef(name, version=newest.version)) == expected
 

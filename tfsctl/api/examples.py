@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tfsctl.api import data_frames
-from tfsctl.core.inference import Examples, InferenceResult, ScoredClass
-from tfsctl.errors import InvalidInput, TfsctlError
+from tfsctl.core.inference import Examples, ScoredClass
+from tfsctl.errors import InvalidInput
 from tfsctl.inputs.features import examples_of_records
 
 if TYPE_CHECKING:
@@ -38,20 +38,6 @@ def examples_of(rows: object) -> Examples:
             f"the examples are of type {type(rows).__name__}, not features by name", hint='classify({"age": 42})'
         )
     return examples_of_records([_plain(row, number) for number, row in enumerate(rows, 1)], context and _plain(context))
-
-
-def frame_of_classes(result: InferenceResult, top: int | None) -> pd.DataFrame:
-    """Return classes as a DataFrame: the number of the row (from 0), the label and the score. Raises TfsctlError."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise TfsctlError("a DataFrame needs pandas, which is not installed", hint="pip install pandas") from error
-    rows = [
-        (number, one.label, one.score)
-        for number, classes in enumerate(result.classes)
-        for one in top_classes(classes, top)
-    ]
-    return pd.DataFrame(rows, columns=["row", "label", "score"])
 
 
 def top_classes(classes: Sequence[ScoredClass], top: int | None) -> tuple[ScoredClass, ...]:

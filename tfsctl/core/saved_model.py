@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.types import Encoding, ModelMetadata, Shape, Signature, TensorSpec
+from tfsctl.core.types import Encoding, Shape, Signature, TensorSpec
 from tfsctl.errors import ModelUnreadable, NotFound
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -120,8 +120,3 @@ def _spec(name: str, info: protos.TensorInfo) -> TensorSpec:
         "sparse" if info.HasField("coo_sparse") else "composite" if info.HasField("composite_tensor") else "dense"
     )
     return TensorSpec(name=name, dtype=dtypes.name_of(info.dtype), shape=shape, tensor=info.name, encoding=encoding)
-
-
-def metadata_from_directory(directory: Path, *, name: str, version: int | None) -> ModelMetadata:
-    """The metadata that a running server would return for this directory. Raises as `read_saved_model` does."""
-    return ModelMetadata(name=name, version=version, signatures=read_saved_model(directory).signatures)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tfsctl.errors import ExportError
 from tfsctl.exporter import error_text
 
-LAMBDA_HINT = "tfsctl export {path} --custom-objects FILE.py, where FILE.py has `f = lambda x: ...` with that function"
+_LAMBDA_HINT = "tfsctl export {path} --custom-objects FILE.py, where FILE.py has `f = lambda x: ...` with that function"
 
 
 def is_keras2_model(value: object) -> bool:
@@ -67,18 +67,19 @@ def load_keras2(
             file, compile=False, custom_objects={"GRU": GRU, **objects}, safe_mode=safe_mode
         )
     except Exception as error:
-        raise ExportError(f"{path}: {error_text.one_line(error)}", hint=_hint(error, path)) from error
+        raise ExportError(f"{path}: {error_text.one_line(error)}", hint=load_hint(error, path, "tf_keras")) from error
     return model
 
 
-def _hint(error: BaseException, path: Path) -> str:
+def load_hint(error: BaseException, path: Path, package: str) -> str:
+    """The hint for a Keras file that `package` (keras or tf_keras) cannot load."""
     text = str(error)
     if "safe_mode" in text or "unsafe_deserialization" in text:
         return (
             "the file contains Python code (a Lambda layer), which runs when it is loaded: add --unsafe if you trust it"
         )
     if "<lambda>" in text:
-        return LAMBDA_HINT.format(path=path)
-    if "Unknown layer" in text or "custom_object" in text or "Could not locate" in text:
+        return _LAMBDA_HINT.format(path=path)
+    if "Could not locate" in text or "Unknown layer" in text or "custom" in text:
         return f"tfsctl export {path} --custom-objects FILE.py, with the file or module that defines the class"
-    return f"write a Python file with `model = tf_keras.models.load_model({path.name!r})`, and export that"
+    return f"write a Python file with `model = {package}.models.load_model({path.name!r})`, and export that"

@@ -44,7 +44,9 @@ def load_keras_file(path: Path, options: ExportOptions) -> object:
             version = keras2.keras2_version(path)
             if version is not None:
                 return keras2.load_keras2(path, file, version, error, objects, safe_mode=not options.unsafe)
-            raise ExportError(f"{path}: {error_text.one_line(error)}", hint=_hint(error, path)) from error
+            raise ExportError(
+                f"{path}: {error_text.one_line(error)}", hint=keras2.load_hint(error, path, "keras")
+            ) from error
     return model
 
 
@@ -109,19 +111,6 @@ def _h5_attributes(path: Path, check: Any) -> bool:  # noqa: ANN401 - a function
             return bool(check(file))
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error}", hint="the file may be an incomplete copy") from error
-
-
-def _hint(error: BaseException, path: Path) -> str:
-    text = str(error)
-    if "safe_mode" in text or "unsafe_deserialization" in text:
-        return (
-            "the file contains Python code (a Lambda layer), which runs when it is loaded: add --unsafe if you trust it"
-        )
-    if "<lambda>" in text:
-        return keras2.LAMBDA_HINT.format(path=path)
-    if "Could not locate" in text or "Unknown layer" in text or "custom" in text:
-        return f"tfsctl export {path} --custom-objects FILE.py, with the file or module that defines the class"
-    return f"write a Python file with `model = keras.models.load_model({path.name!r})`, and export that"
 
 
 @contextlib.contextmanager
