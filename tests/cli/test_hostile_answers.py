@@ -6,7 +6,6 @@ import copy
 import http.server
 import json
 import random
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 from cli_runner import RunCli
+from http_handlers import serving
 
 from tfsctl.core import protos, tensors
 from tfsctl.errors import ExitCode
@@ -102,15 +102,8 @@ def _rest_server(answers: dict[str, Any]) -> Iterator[int]:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as port:
+        yield port
 
 
 def _check_commands(run_cli: RunCli, change: str, *options: object) -> None:

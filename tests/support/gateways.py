@@ -1,4 +1,4 @@
-"""What stands between a client and a server: an HTTP proxy, and a gateway with paths and tokens."""
+"""Servers between a client and a model server: an HTTP proxy, and a gateway with paths and tokens."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from http_handlers import serving
+
 HOST = "127.0.0.1"
 
 
 @dataclass
 class Proxy:
-    """A running HTTP proxy: its port, the first line of what it was asked on each connection, the bytes sent to it."""
+    """A running HTTP proxy: its port, the first line of the first request of each connection, the bytes sent to it."""
 
     port: int
     asked: list[str] = field(default_factory=list)
@@ -106,7 +108,5 @@ def running_gateway(rest_port: int, *, path: str, authorization: str) -> Iterato
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             """Nothing: tests read no log of it."""
 
-    with http.server.ThreadingHTTPServer((HOST, 0), Gateway) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+    with serving(Gateway) as port:
+        yield port

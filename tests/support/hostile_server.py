@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from http_handlers import serving
 
 from tfsctl.core.inference import METHODS
 
@@ -107,13 +108,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def hostile_server() -> Iterator[int]:
     """Start the server; yields its port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as port:
+        yield port

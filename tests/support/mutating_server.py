@@ -6,7 +6,6 @@ import copy
 import http.server
 import json
 import random
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from http_handlers import serving
 
 from tfsctl.core import protos
 
@@ -107,11 +107,6 @@ class Mutations:
             place[key] = copy.deepcopy(self.random.choice(ODD_VALUES))
 
 
-class _QuietServer(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_about: object) -> None:
-        """Say nothing of clients that hang up."""
-
-
 @contextmanager
 def mutating_rest(mutations: Mutations) -> Iterator[int]:
     """The port of a REST server with these answers."""
@@ -141,13 +136,8 @@ def mutating_rest(mutations: Mutations) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is given
             """Say nothing."""
 
-    server = _QuietServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as port:
+        yield port
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Servers that tell their signature and then never predict: what Ctrl-C is for."""
+"""Servers that return their signature but never answer a predict, for tests of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import grpc
+from http_handlers import serving
 
 from tfsctl.core import protos
 
@@ -18,7 +19,7 @@ SlowServer = Callable[[threading.Event], AbstractContextManager[int]]
 
 
 class _Slow(BaseHTTPRequestHandler):
-    """A REST port that tells its signature and then takes for ever to predict."""
+    """Returns a signature, and never answers a predict."""
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[threading.Event]
@@ -49,11 +50,8 @@ class _Slow(BaseHTTPRequestHandler):
 def slow_rest(asked: threading.Event) -> Iterator[int]:
     """The port of a REST server that never predicts."""
     _Slow.asked = asked
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with serving(_Slow) as port:
+        yield port
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,6 @@ from model_servers import Served, running_flags
 pytestmark = pytest.mark.server
 
 SERVING, UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with the health service."""
-    folder = tmp_path_factory.mktemp("health")
-    with running_flags([*echo_model_flags(folder), "--enable_grpc_healthcheck_service"], folder) as running:
-        yield running
-
-
-@pytest.fixture
-def channel(server: Served) -> Iterator[grpc.Channel]:
-    """A channel to the server."""
-    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        yield channel
 
 
 @pytest.mark.parametrize("service", ["", "ModelService", "PredictionService"])

@@ -7,29 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-from echo_models import echo_model_flags
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from model_servers import Served, running_flags
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with the health service."""
-    folder = tmp_path_factory.mktemp("reflection")
-    with running_flags([*echo_model_flags(folder), "--enable_grpc_healthcheck_service"], folder) as running:
-        yield running
-
-
-@pytest.fixture
-def channel(server: Served) -> Iterator[grpc.Channel]:
-    """A channel to the server."""
-    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        yield channel
 
 
 def test_all_services_are_listed(channel: grpc.Channel) -> None:
