@@ -136,7 +136,7 @@ def test_hostile_protos_never_crash(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype", "shape", "said"),
+    ("value", "dtype", "shape", "message"),
     [
         ("a", "float32", (None,), "x is text ('a'), but the model wants float32"),
         ([1, "a"], "float32", (None,), "x[1] is text ('a'), but the model wants float32"),
@@ -154,13 +154,13 @@ def test_hostile_protos_never_crash(raw: bytes) -> None:
     ],
 )
 def test_json_that_does_not_match_the_input_is_refused(
-    value: object, dtype: str, shape: tuple[int | None, ...], said: str
+    value: object, dtype: str, shape: tuple[int | None, ...], message: str
 ) -> None:
     """The error tells where, what was found and what the model takes."""
     with pytest.raises(InvalidInput) as refused:
         json_tensors.from_json(value, TensorSpec("x", dtype, shape))
 
-    assert refused.value.message == said
+    assert refused.value.message == message
 
 
 def test_bytes_that_are_not_utf8_become_base64() -> None:

@@ -43,7 +43,7 @@ def test_incomplete_header_at_the_end_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (HELLO + WORLD[:15], "truncated record at 21' failed with Read less bytes than requested"),
         (HELLO + WORLD[:12], "truncated record at 21' failed with Read less bytes than requested"),
@@ -54,12 +54,12 @@ def test_incomplete_header_at_the_end_is_ignored(tmp_path: Path) -> None:
         (HELLO + b"\xff" + WORLD[1:], "corrupted record at 21"),
     ],
 )
-def test_damage_is_reported_with_its_place(tmp_path: Path, content: bytes, said: str) -> None:
+def test_damage_is_reported_with_its_place(tmp_path: Path, content: bytes, message: str) -> None:
     """And its kind."""
     with pytest.raises(InvalidInput) as refused:
         read(tmp_path, content)
 
-    assert refused.value.message == said
+    assert refused.value.message == message
 
 
 @pytest.mark.parametrize("length", [2**40, 2**64 - 1])

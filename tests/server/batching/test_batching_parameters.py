@@ -53,7 +53,7 @@ def test_max_execution_batch_size_counts_only_with_splitting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "allowed_batch_sizes: [2, 4] max_batch_size { value: 8 }",
@@ -77,12 +77,12 @@ def test_max_execution_batch_size_counts_only_with_splitting() -> None:
         ),
     ],
 )
-def test_invalid_parameters_are_refused(text: str, said: str) -> None:
+def test_invalid_parameters_are_refused(text: str, message: str) -> None:
     """In the real server's words for the load of a model."""
     with pytest.raises(ServingError) as refused:
         parameters(text).check_batches()
 
-    assert str(refused.value) == f"INVALID_ARGUMENT: {said}"
+    assert str(refused.value) == f"INVALID_ARGUMENT: {message}"
 
 
 def test_unusual_parameters_are_accepted(caplog: pytest.LogCaptureFixture) -> None:

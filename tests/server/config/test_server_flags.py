@@ -73,7 +73,7 @@ def test_flags_override_the_session_config_file(tmp_path: Path) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--tensorflow_session_config_file=/nope"], "NOT_FOUND: /nope; No such file or directory"),
         (["--tensorflow_session_config_file={folder}/bad"], "INVALID_ARGUMENT: Invalid protobuf file: '{folder}/bad'"),
@@ -94,7 +94,7 @@ def test_flags_override_the_session_config_file(tmp_path: Path) -> None:
         (["--custom_op_library={folder}/bad"], "NOT_FOUND: {folder}/bad: file too short"),
     ],
 )
-def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], said: str) -> None:
+def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], message: str) -> None:
     """In the real server's words, and TensorFlow's for libraries."""
     (tmp_path / "bad").write_text("nope")
     write_scale_model(tmp_path / "m" / "1", 2.0)
@@ -102,7 +102,7 @@ def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], s
     done = failed_start(tmp_path, f"--model_base_path={tmp_path / 'm'}", *given)
 
     assert done.returncode == 255
-    assert done.stdout == f"Failed to start server. Error: {said.format(folder=tmp_path)}\n"
+    assert done.stdout == f"Failed to start server. Error: {message.format(folder=tmp_path)}\n"
 
 
 @pytest.mark.server

@@ -193,14 +193,14 @@ def test_too_many_warmup_records_fail_the_load(server: Served) -> None:
 @pytest.mark.parametrize("model", BAD)
 def test_invalid_warmup_requests_fail_the_load(server: Served, model: str) -> None:
     """In the real server's words, which name the file; the served version stays served."""
-    content, code, said = BAD[model]
+    content, code, message = BAD[model]
     path = publish(server.models[model], 2, content)
 
     seen = settled(server, model, 2)
 
     assert seen["state"] == "END"
     assert seen["status"]["error_code"] == code
-    assert said.replace("{path}", str(path)) in seen["status"]["error_message"]
+    assert message.replace("{path}", str(path)) in seen["status"]["error_message"]
     assert status(server, model, 1)["state"] == "AVAILABLE"
     with calling(server) as ask:
         assert ask(predict(model, x=[3]))["y"] == [3]

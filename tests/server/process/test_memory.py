@@ -102,8 +102,10 @@ together.wait()
 def test_threads_share_a_few_arenas(asked: int | None) -> None:
     """One per CPU, whatever the number of threads; MALLOC_ARENA_MAX takes precedence."""
     environment = {**os.environ, **({} if asked is None else {"MALLOC_ARENA_MAX": str(asked)})}
-    said = subprocess.run([sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True)
-    assert said.stderr.count("Arena ") == (asked or max(2, cpu_count())), said.stderr
+    message = subprocess.run(
+        [sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True
+    )
+    assert message.stderr.count("Arena ") == (asked or max(2, cpu_count())), message.stderr
 
 
 class _Heap:

@@ -152,19 +152,19 @@ def test_only_outputs_named_bytes_are_base64() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outputs", "said"),
+    ("outputs", "message"),
     [
         ({"n": np.float32(1.0).reshape(())}, "Tensor name: n has no shape information "),
         ({"a": np.zeros(2), "b": np.zeros(3)}, "Tensor name: b has inconsistent batch size: 3 expecting: 2"),
         ({"h": np.zeros(1, np.float16)}, "Failed to write JSON value for tensor type: half"),
     ],
 )
-def test_outputs_without_a_row_form_are_refused(outputs: dict[str, np.ndarray], said: str) -> None:
+def test_outputs_without_a_row_form_are_refused(outputs: dict[str, np.ndarray], message: str) -> None:
     """Scalars, unequal batches and half floats, in the real server's words."""
     with pytest.raises(ServingError) as refused:
         json_answer.answer(outputs, row_form=True)
 
-    assert refused.value.message == said
+    assert refused.value.message == message
 
 
 ANY_SIZE: dict[str, dict[str, np.ndarray]] = {

@@ -41,7 +41,7 @@ def test_all_readers_agree(document: object, escaped: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"", "The document is empty"),
         (b" \n", "The document is empty. at offset: 2"),
@@ -71,13 +71,13 @@ def test_all_readers_agree(document: object, escaped: bool) -> None:
         (b"[1e99999999999999999999]", "Number too big to be stored in double. at offset: 1"),
     ],
 )
-def test_errors_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> None:
+def test_errors_have_rapidjsons_words_and_offsets(body: bytes, message: str) -> None:
     """Clients see the message that the real server would send."""
     with pytest.raises(ServingError) as refused:
         json_document.parse(body)
 
     assert refused.value.code == Code.INVALID_ARGUMENT
-    assert refused.value.message == f"JSON Parse error: {said}"
+    assert refused.value.message == f"JSON Parse error: {message}"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_fast_and_walking_paths_agree(data: st.DataObject, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "wanted", "said"),
+    ("body", "wanted", "message"),
     [
         ("{}", {"x": "float32"}, "Missing 'inputs' or 'instances' key"),
         ('{"inputs": [1.0, [2.0]]}', {"x": "float32"}, "Encountered list at unexpected level: 1 expected < 1"),
@@ -126,12 +126,12 @@ def test_fast_and_walking_paths_agree(data: st.DataObject, dtype: str) -> None:
         ),
     ],
 )
-def test_errors_have_the_real_servers_words(body: str, wanted: dict[str, str], said: str) -> None:
+def test_errors_have_the_real_servers_words(body: str, wanted: dict[str, str], message: str) -> None:
     """Those of json_tensor.cc."""
     with pytest.raises(ServingError) as refused:
         read(body.encode(), **wanted)
 
-    assert refused.value.message == said
+    assert refused.value.message == message
 
 
 def test_half_is_unimplemented_in_columnar_form() -> None:
@@ -178,11 +178,11 @@ def test_empty_lists_fit_every_dtype(dtype: str) -> None:
 
 def test_deep_nesting_is_refused_without_recursion() -> None:
     """Thousands of nested brackets are an error, not a crash; millions are refused quickly."""
-    for depth, said in ((5_000, "rank 64 but is rank 5000"), (3_000_000, "JSON Parse error: ")):
+    for depth, message in ((5_000, "rank 64 but is rank 5000"), (3_000_000, "JSON Parse error: ")):
         with pytest.raises(ServingError) as refused:
             read(b'{"inputs": ' + b"[" * depth + b"1" + b"]" * depth + b"}", x="float32")
 
-        assert said in refused.value.message
+        assert message in refused.value.message
 
 
 @pytest.mark.parametrize("form", ["inputs", "instances"])
