@@ -1,15 +1,13 @@
 """The gRPC adapter: translates the calls of PredictionService and ModelService to the service, and its results back.
 
-Look here for what a method does with its request; `framing` has what all calls share, `predict_request_cache` and
-`predict_response` the fast paths of Predict.
+Look here for what a method of PredictionService does with its request; `model_calls` has the calls about the models,
+`framing` what all calls share, `predict_request_cache` and `predict_response` the fast paths of Predict.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -26,12 +24,12 @@ from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.examples_response import PIECE_RESULTS, fill_classifications, fill_regressions, framed_result
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
+from tfsctl.server.grpc.model_calls import ModelCalls
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
 from tfsctl.server.grpc.predict_request_cache import DecodedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
-from tfsctl.server.lifecycle.status_message import fill_status
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
@@ -52,7 +50,6 @@ _MODEL = "/tensorflow.serving.ModelService/"
 RELOAD_PATH = _MODEL + "HandleReloadConfigRequest"
 _LOGGED = {_PREDICTION + method: method for method in LOGGED_METHODS}
 _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answers this if it was built without it
-_SIGNATURE_DEF = "signature_def"
 _DEADLINE_EXCEEDED = "Deadline Exceeded"
 _SMALL_BYTES = 4096
 _SMALL_PLAIN_BYTES = 64 * 1024  # of a message that is decompressed on the event loop, in less than 0.5 ms
@@ -94,14 +91,15 @@ class GrpcApi:
         self._threads = WorkerThreads("grpc")
         self._recorder = recorder or NullRecorder()
         self._request_logs = request_logs or RequestLogs()
+        models = ModelCalls(service, self._recorder)
         methods: Methods = {
             **other_methods,
             _PREDICTION + "Classify": ("ClassificationRequest", self._recorded("Classify", self._classify)),
             _PREDICTION + "Regress": ("RegressionRequest", self._recorded("Regress", self._regress)),
             _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
-            _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", self._metadata),
-            _MODEL + "GetModelStatus": ("GetModelStatusRequest", self._status),
-            RELOAD_PATH: ("ReloadConfigRequest", self._reload),
+            _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", models.metadata),
+            _MODEL + "GetModelStatus": ("GetModelStatusRequest", models.status),
+            RELOAD_PATH: ("ReloadConfigRequest", models.reload),
         }
         self._methods: dict[str, tuple[Parser, Handler]] = {
             _PREDICTION + "Predict": (self._predict_requests.parse, self._recorded("Predict", self._predict)),
@@ -306,58 +304,6 @@ class GrpcApi:
             else:
                 fill_regressions(entry.regression_result, inferred.results[index])
         return response
-
-    async def _metadata(
-        self, request: protos.GetModelMetadataRequest, _deadline_s: float | None
-    ) -> protos.GetModelMetadataResponse:
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
-        if not request.metadata_field:
-            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != _SIGNATURE_DEF:
-                raise invalid_argument(f"Metadata field {field} is not supported")
-        servable, definitions = self._service.signature_defs(model_ref(request.model_spec))
-        response = protos.GetModelMetadataResponse()
-        response.model_spec.name = servable.name
-        response.model_spec.version.value = servable.version
-        signatures = protos.SignatureDefMap()
-        for key, definition in definitions.items():
-            signatures.signature_def[key].CopyFrom(definition)
-        response.metadata[_SIGNATURE_DEF].Pack(signatures)
-        return response
-
-    async def _status(
-        self, request: protos.GetModelStatusRequest, _deadline_s: float | None
-    ) -> protos.GetModelStatusResponse:
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
-        spec = request.model_spec
-        version = spec.version.value if spec.HasField("version") else None
-        response = protos.GetModelStatusResponse()
-        fill_status(response, self._service.status(spec.name, version))
-        return response
-
-    async def _reload(
-        self, request: protos.ReloadConfigRequest, deadline_s: float | None
-    ) -> protos.ReloadConfigResponse:
-        before = self._counts(request.metric_names)
-        reload = asyncio.ensure_future(self._service.reload(request.config))
-        timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-        done, _ = await asyncio.wait([reload], timeout=timeout_s)  # the reload continues after its caller's deadline
-        if not done:
-            raise ServingError(Code.DEADLINE_EXCEEDED, _DEADLINE_EXCEEDED)
-        reload.result()
-        response = protos.ReloadConfigResponse()
-        response.status.SetInParent()
-        for name, count in self._counts(request.metric_names).items():
-            response.metric.add(name=name, int64_value_increase=count - before[name])
-        return response
-
-    def _counts(self, names: Iterable[str]) -> dict[str, int]:
-        """The values of counters by their names; empty if no metrics are kept."""
-        values = {name: self._recorder.counter_value(name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
 
 
 def _parse(message_type: str, raw: bytes) -> Message:
