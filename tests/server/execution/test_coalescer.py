@@ -251,6 +251,22 @@ def test_a_queue_that_holds_too_many_bytes_refuses_requests() -> None:
     with_harness(work, max_requests=100, max_bytes=500)
 
 
+def test_a_queue_of_one_client_does_not_refuse_another() -> None:
+    """The expected wait is that of the client: another one is served after a single request."""
+
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        vars(harness.coalescer)["_seconds_per_request"] = 1.0
+        waiting = [harness.submit(1.0, may_merge=False, client="a") for _ in range(65)]
+        with pytest.raises(ServingError, match="would wait for 65 s"):
+            harness.submit(1.0, may_merge=False, client="a")
+        waiting.append(harness.submit(1.0, may_merge=False, client="b"))
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in (*running, *waiting)])
+
+    with_harness(work, max_wait_s=30.0)
+
+
 def test_a_cancelled_burst_leaves_nothing_behind() -> None:
     """20,000 requests are removed at a constant cost each, and none of them runs."""
 

@@ -85,3 +85,12 @@ def test_removed_requests_do_not_pile_up(pending: Callable[[str], PendingRun]) -
             queue.remove(run)
     assert queue.pop() is None
     assert queue.operations < 4 * 10_000
+
+
+def test_the_requests_ahead_of_a_client_are_counted(pending: Callable[[str], PendingRun]) -> None:
+    """One of each client for each of its own, but no more than wait."""
+    queue = FairQueue()
+    assert queue.ahead_of("a") == 0
+    for client in ("a",) * 100 + ("b",) * 2:
+        queue.push(pending(client))
+    assert [queue.ahead_of(client) for client in ("a", "b", "c")] == [102, 6, 2]

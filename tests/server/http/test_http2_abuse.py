@@ -174,6 +174,23 @@ def test_many_window_updates_do_not_delay_others(server: Served) -> None:
             client.try_send(window_update(0, 1) * 10_000, window_update(streams[0], 1) * 10_000)
 
 
+def test_streams_may_be_left(server: Served) -> None:
+    """Nothing is logged for their calls: the fixture looks for that."""
+    path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    fields = [(name, path if name == ":path" else value) for name, value in grpc_fields()]
+    for closes in (False, True):
+        with connected(server.grpc_port) as one:
+            streams = [one.start(fields) for _ in range(20)]
+            for stream in streams:
+                one.send_body(stream, bytes(5), end=False)
+                one.comes(stream, 5)
+                if closes:
+                    one.send(reset(stream))
+            one.sync()
+    with connected(server.grpc_port) as another:
+        assert another.works()
+
+
 def test_ended_streams_take_no_memory(client: Client, server: Served) -> None:
     """On a long connection."""
     before_mb = 0.0

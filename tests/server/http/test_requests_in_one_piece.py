@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from http2_client import END_STREAM, PREFACE, get_fields, header_frames, reset, settings, stateless
+from http2_client import (
+    END_STREAM,
+    PREFACE,
+    Kind,
+    frame,
+    get_fields,
+    header_frames,
+    ping,
+    reset,
+    settings,
+    stateless,
+)
 from ports import HOST, free_ports
 from waiting import PATIENCE_S
 
@@ -62,6 +73,72 @@ def test_large_header_blocks_count_in_the_memory_budget() -> None:
     targets = asyncio.run(_targets_of(_BEGIN + heads + _LAST, held_bytes=256 * KIB))
 
     assert 2 <= len(targets) <= 8
+
+
+def test_streams_of_a_connection_that_fails_hold_nothing() -> None:
+    """Streams that are opened by the same bytes as a connection error are not served."""
+
+    async def run() -> int:
+        (port,) = free_ports(1)
+        listener = Listener(_never, [Address(HOST, port)], max_connections=10, held_bytes=2**20)
+        await listener.start()
+        reader, writer = await asyncio.open_connection(HOST, port)
+        large_head = stateless(get_fields(x="v" * 5000))
+        writer.write(_BEGIN + _get(1, large_head) + ping(b"short"))
+        await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+        await listener.stop()
+        return listener.state.budget.used
+
+    assert asyncio.run(run()) == 0
+
+
+async def _never(_exchange: Exchange) -> None:
+    raise AssertionError
+
+
+_PARTIAL_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"v" * 60 * KIB
+_PARTIAL_FRAME = _BEGIN + (60 * KIB).to_bytes(3, "big") + b"\x01\x04\0\0\0\x01" + b"v" * 59 * KIB
+_PARTIAL_BLOCK = _BEGIN + frame(Kind.HEADERS, 0, 1, _LARGE_HEAD)
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [(_PARTIAL_HEAD, b" 503 "), (_PARTIAL_FRAME, b"too many"), (_PARTIAL_BLOCK, b"too many")],
+    ids=["head", "frame", "header block"],
+)
+def test_incomplete_heads_count_in_the_memory_budget(data: bytes, answer: bytes) -> None:
+    """Of ten connections with 60 KiB of a head, a budget of 256 KiB lets about five wait for the rest."""
+
+    async def run() -> tuple[list[bytes], int]:
+        (port,) = free_ports(1)
+        listener = Listener(_never, [Address(HOST, port)], max_connections=20, held_bytes=256 * KIB)
+        await listener.start()
+        clients = [await asyncio.open_connection(HOST, port) for _ in range(10)]
+        for _, writer in clients:
+            writer.write(data)
+        readings = [asyncio.ensure_future(_until(reader, answer)) for reader, _ in clients]
+        await asyncio.wait_for(asyncio.wait(readings, return_when=asyncio.FIRST_COMPLETED), PATIENCE_S)
+        used = listener.state.budget.used
+        for _, writer in clients:
+            writer.close()
+        said = await asyncio.gather(*readings)
+        await listener.stop()
+        assert listener.state.budget.used == 0
+        return said, used
+
+    said, used = asyncio.run(run())
+
+    assert any(answer in text for text in said)
+    assert 100 * KIB < used <= 320 * KIB
+
+
+async def _until(reader: asyncio.StreamReader, answer: bytes) -> bytes:
+    """What a server sends, up to this answer or the end."""
+    received = b""
+    while answer not in received and (data := await reader.read(65_536)):
+        received += data
+    return received
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(500, True), (5000, False)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import cast
 
 import pytest
@@ -45,6 +47,18 @@ def received(port: int, data: bytes) -> bytes:
 def test_a_head_that_never_ends_is_408(server: Served, data: bytes) -> None:
     """And the connection closes."""
     assert received(server.rest_port, data).startswith(b"HTTP/1.1 408 ")
+
+
+def test_empty_lines_do_not_keep_a_connection_open(server: Served) -> None:
+    """They are not the beginning of a request, so its time is up."""
+    received, deadline = b"", time.monotonic() + WAIT_S
+    with socket.create_connection((HOST, server.rest_port), timeout=0.2) as connection:
+        while not received:
+            assert time.monotonic() < deadline
+            with suppress(TimeoutError):
+                connection.sendall(b"\r\n")
+                received = connection.recv(65_536)
+    assert received.split(b" ")[1] in (b"408", b"400")
 
 
 @pytest.mark.parametrize("data", [b"", PREFACE[:10]])

@@ -90,7 +90,8 @@ class RequestCoalescer:
         limits = self._limits
         nbytes = limits.nbytes + run.nbytes
         if is_long or limits.requests >= limits.max_requests or nbytes > limits.max_bytes:
-            limits.admit(run.nbytes, waiting * self._seconds_per_request if is_long else 0.0)
+            ahead = self._formed_requests + self.queue.ahead_of(run.client) if is_long else 0
+            limits.admit(run.nbytes, ahead * self._seconds_per_request)
         else:  # as `admit` does, without the call
             limits.requests += 1
             limits.nbytes = nbytes

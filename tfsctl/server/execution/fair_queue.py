@@ -27,6 +27,12 @@ class FairQueue:
         self.operations = 0
         """How many requests were moved so far: a measure of the work that the queue causes."""
 
+    def ahead_of(self, client: object) -> int:
+        """How many requests are run before another request of a client, at most."""
+        others = self._others
+        own = 1 + len(others[client] or ()) if client in others else 0
+        return min(self.length, (own + 1) * len(others))
+
     def push(self, run: PendingRun) -> None:
         """Append a request to those of its client."""
         self.operations += 1

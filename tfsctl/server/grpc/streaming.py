@@ -102,6 +102,7 @@ class StreamingMethods:
         """Serve one call; a ServingError of its handler becomes its status. Raises ClientGoneError."""
         exchange.start(200, RESPONSE_HEADERS)
         call = asyncio.ensure_future(self.handlers[exchange.target](StreamingCall(exchange, self._idle_timeout_s)))
+        call.add_done_callback(_retrieve)
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait((call, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -126,3 +127,9 @@ class StreamingMethods:
             log.exception("Streaming call failed")
             return GrpcResponse(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(b"")
+
+
+def _retrieve(call: asyncio.Future[None]) -> None:
+    """Look at the exception of a call whose client may have left: asyncio logs those that nobody looks at."""
+    if not call.cancelled():
+        call.exception()

@@ -75,6 +75,11 @@ class FrameReader:
         """Whether a frame (but DATA), a header block or the beginning of the connection is still incomplete."""
         return bool(self._rest or self._block or self._skip or not self._has_settings)
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of incomplete frames and header blocks are held."""
+        return len(self._rest) + (self._block_bytes if self._block else 0)
+
     def feed(self, data: bytes) -> bool:  # noqa: C901, PLR0912, PLR0915 - the loop over frames: calls would cost 5 %
         """Read the bytes that have arrived.
 

@@ -7,9 +7,11 @@ waits. Bytes of a body are never looked at as anything else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
+from tfsctl.server.held_bytes import HeldBytes
 from tfsctl.server.http import request_head_cache
 from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
@@ -18,7 +20,9 @@ from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.http.timeouts import DRAIN_IDLE_S, Linger, WriteStall, is_slow_body
 from tfsctl.server.limits import Limits
+from tfsctl.server.memory_budget import BudgetExceededError
 
+_LARGE_HEAD_BYTES = 4096  # a head from here on is counted in the memory budget
 _MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
 _MAX_UNCONSUMED_BYTES = 256 * 1024  # of a body that the application does not take yet
 
@@ -34,6 +38,7 @@ class Http1Connection(asyncio.Protocol):
         self._limits = limits
         self._max_requests = 1 if state.is_draining else limits.max_requests_per_connection
         self._buffer = bytearray()  # bytes that have arrived and are not parsed
+        self._partial_head = HeldBytes(state.budget)
         self._searched = 0  # bytes of the buffer in which the end of a head was looked for
         self._current: Request | None = None
         self._is_in_body = False  # the body of the current request has not arrived completely
@@ -104,6 +109,7 @@ class Http1Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""
         self._is_closing = True
+        self._partial_head.resize(0)
         self.state.disconnected(self, self._peer)
         if self._current is not None:
             self._current.cancel()
@@ -173,16 +179,24 @@ class Http1Connection(asyncio.Protocol):
         if buffer[0] == 0x0D:
             buffer[:] = without_empty_lines(bytes(buffer))
             self._searched = 0
+            if not (buffer or self._requests):
+                self._head_since_s = self._opened_s  # empty lines are not the beginning of a request
         end = head_end(buffer, self._searched, self._limits)
         if not end:
             self._searched = len(buffer)
+            if len(buffer) > _LARGE_HEAD_BYTES:
+                self._hold(self._partial_head.resize, len(buffer))
             return False
         raw, self._searched = bytes(buffer[:end]), 0
         del buffer[:end]
         head = parse_head(raw, self._limits)
         if self._limits.cache_requests:
             request_head_cache.keep(raw, head)
-        request = self._current = Request(self, head)
+        request = Request(self, head)
+        if len(raw) > _LARGE_HEAD_BYTES:
+            self._partial_head.resize(0)
+            self._hold(request.charge, len(raw))
+        self._current = request
         length = head.length or 0
         if not head.is_chunked and len(buffer) >= length:
             if length:
@@ -197,6 +211,14 @@ class Http1Connection(asyncio.Protocol):
         self._start(request)
         self._read_body()
         return True
+
+    @staticmethod
+    def _hold(reserve: Callable[[int], None], size: int) -> None:
+        """Count bytes of a head in the memory budget. Raises BadRequestError if they are too many."""
+        try:
+            reserve(size)
+        except BudgetExceededError:
+            raise BadRequestError(HTTPStatus.SERVICE_UNAVAILABLE) from None
 
     def _read_body(self) -> bool:
         """Read the body of the current request. Returns whether it has arrived completely. Raises BadRequestError."""
@@ -309,6 +331,7 @@ class Http1Connection(asyncio.Protocol):
         """
         self._is_closing = True
         self._buffer.clear()
+        self._partial_head.resize(0)
         transport = self._transport
         if transport.is_closing():
             return

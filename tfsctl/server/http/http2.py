@@ -6,6 +6,7 @@ import asyncio
 from typing import cast
 
 from tfsctl.server.config.addresses import is_on_this_machine
+from tfsctl.server.held_bytes import HeldBytes
 from tfsctl.server.http import frames
 from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.frame_reader import FrameReader
@@ -19,7 +20,7 @@ from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import BudgetExceededError
 
 _REMEMBERED_RESETS = 4096
-_LARGE_BLOCK_BYTES = 4096  # a header block from here on is counted in the memory budget
+_LARGE_BLOCK_BYTES = 4096  # header blocks and incomplete frames from here on are counted in the memory budget
 
 
 class Http2Connection(asyncio.Protocol):
@@ -44,6 +45,7 @@ class Http2Connection(asyncio.Protocol):
         self._close_announced_s: float | None = None
         self._pinged_s: float | None = None
         self._incomplete_since_s: float | None = None
+        self._partial = HeldBytes(state.budget)  # incomplete frames and header blocks
         self._is_yielding = self._waits_for_memory = False
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
@@ -74,14 +76,14 @@ class Http2Connection(asyncio.Protocol):
         try:
             if not self._frames.feed(data):
                 self._yield_to_loop()
+            if self._frames.is_incomplete:
+                self._hold_incomplete()
+            elif self._incomplete_since_s is not None:
+                self._incomplete_since_s = None
+                self._partial.resize(0)
         except ConnectionFailedError as error:
             self._fail(error.code, str(error))
             return
-        if self._frames.is_incomplete:
-            if self._incomplete_since_s is None:
-                self._incomplete_since_s = self.heard_s
-        else:
-            self._incomplete_since_s = None
         if self._new_streams:
             new_streams, self._new_streams = self._new_streams, []
             is_only = len(self._streams) == 1
@@ -93,6 +95,17 @@ class Http2Connection(asyncio.Protocol):
         budget = self.state.budget
         if budget.used > budget.tight_at:
             self._wait_for_memory()
+
+    def _hold_incomplete(self) -> None:
+        """Note when an incomplete frame or header block began, and count it if it is large."""
+        if self._incomplete_since_s is None:
+            self._incomplete_since_s = self.heard_s
+        held = self._frames.held_bytes
+        if held > _LARGE_BLOCK_BYTES and not self._is_yielding:
+            try:
+                self._partial.resize(held)
+            except BudgetExceededError:
+                raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many incomplete frames") from None
 
     def _yield_to_loop(self) -> None:
         """Let other connections have their turn before the frames that are left."""
@@ -140,6 +153,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""
         self._is_closing = True
+        self._partial.resize(0)
         self.state.disconnected(self, self._peer)
         for stream in list(self._streams.values()):
             stream.cancel()
@@ -214,8 +228,9 @@ class Http2Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection; what is written still reaches the client."""
-        self._is_closing = True
-        self.out.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
+        if not self._is_closing:
+            self._is_closing = True
+            self.out.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
         self._transport.close()
 
     def _fail(self, code: ErrorCode, reason: str) -> None:
@@ -224,9 +239,12 @@ class Http2Connection(asyncio.Protocol):
             return
         self._is_closing = True
         self.state.recorder.request_rejected(f"goaway_{code.name}")
+        self._partial.resize(0)
         self.out.write(frames.goaway(self._last_stream, code, reason))
         for stream in list(self._streams.values()):
             stream.cancel()
+        for stream in self._new_streams:
+            stream.on_served()  # the application never sees it
         transport = self._transport
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
