@@ -11,7 +11,7 @@ import re
 from http import HTTPStatus
 from types import MappingProxyType
 
-from tfsctl.server.http.request_head import MAX_LENGTH_DIGITS, RequestHead, is_host
+from tfsctl.server.http.request_head import MAX_LENGTH_DIGITS, RequestHead, is_host_and_port
 from tfsctl.server.limits import KIB, Limits
 
 HEAD_END = b"\r\n\r\n"
@@ -90,7 +90,7 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
     if host is None:
         if not is_old:
             raise BadRequestError
-    elif not is_host(host):
+    elif not is_host_and_port(host):
         raise BadRequestError
     length, is_chunked = _framing(headers, is_old=is_old)
     connection = headers.get(b"connection", b"").lower()

@@ -13,7 +13,11 @@ is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 is_target = re.compile(rb"[^\x00-\x20\x7f]+").fullmatch
 """Whether bytes may be a request target: no blanks and no control characters; anything else is left to the API."""
 is_host = re.compile(rb"[^\x00-\x20\x7f/?#@]*").fullmatch
-"""Whether bytes may be the value of Host or :authority: no user name, no path."""
+"""Whether bytes may be the value of :authority: no user name, no path. gRPC clients may list several addresses in it."""
+is_host_and_port = re.compile(
+    rb"(?:\[[0-9A-Za-z:.%_~-]+\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+).fullmatch
+"""Whether bytes may be the value of Host in HTTP/1: a name or an address, and perhaps a port (RFC 9112, section 3.2)."""
 is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 
 

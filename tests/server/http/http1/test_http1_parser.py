@@ -89,7 +89,34 @@ def test_malformed_fields_are_refused(line: bytes) -> None:
     assert refused(head(line)) == HTTPStatus.BAD_REQUEST
 
 
-@pytest.mark.parametrize("host", [b"a/b", b"a@b", b"a b", b"a?b", b"a#b"])
+@pytest.mark.parametrize(
+    "host", [b"", b"a", b"a.b-c_d:80", b"a:", b"127.0.0.1:1", b"[::1]:80", b"[fe80::1%25e0]", b"a%20b"]
+)
+def test_hosts_are_names_or_addresses(host: bytes) -> None:
+    """With or without a port."""
+    assert parse_head(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, Limits()).headers[b"host"] == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a/b",
+        b"a@b",
+        b"a b",
+        b"a?b",
+        b"a#b",
+        b"a:b",
+        b"a:1:2",
+        b"::1",
+        b"[::1",
+        b"[]",
+        b"a<b",
+        b'a"b',
+        b"a\\b",
+        b"a%z",
+        b"\xe9",
+    ],
+)
 def test_malformed_hosts_are_refused(host: bytes) -> None:
     """With a path, a user name or a blank."""
     assert refused(LINE + b"Host: " + host + b"\r\n\r\n") == HTTPStatus.BAD_REQUEST
