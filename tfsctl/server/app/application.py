@@ -52,7 +52,8 @@ class Application:
     def __init__(self, flags: Flags) -> None:
         self._rest_port = flags.rest_api_port
         self._rest_timeout_s = flags.rest_timeout_s
-        self._max_body_bytes = min(flags.max_body_bytes, MAX_MESSAGE_BYTES)
+        self._max_body_bytes = min(flags.max_body_bytes or MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES)
+        self._small_body_bytes = min(self._max_body_bytes, _LARGE_BYTES)
         self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
         self._max_framed_bytes = self._max_message_bytes + GRPC_PREFIX_BYTES
         self._server = ModelServer(flags)
@@ -111,7 +112,7 @@ class Application:
         if exchange.method not in rest_api.KNOWN_METHODS:
             await _send_rest(rest_api.NOT_IMPLEMENTED, exchange)
             return
-        if exchange.has_all and exchange.size <= _LARGE_BYTES:
+        if exchange.has_all and exchange.size <= self._small_body_bytes:
             body = await exchange.body(self._max_body_bytes)
             response = await self._answer_rest(exchange, body)
         else:

@@ -21,7 +21,7 @@ from tfsctl.server.status import ServingError, invalid_argument
 log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 107  # bytes, sun_path of unix(7)
-_NO_CONNECTION_LIMIT = 2**31 - 1
+_NO_LIMIT = 2**31 - 1  # of a size or a count
 
 
 def check_grpc_address(flags: Flags) -> None:
@@ -86,13 +86,13 @@ def _limits(flags: Flags) -> Limits:
     """The limits that flags set, for every address. A time or count of 0 means no limit."""
     return Limits(
         cache_requests=not flags.disable_request_optimizations,
-        max_header_bytes=flags.max_header_bytes,
-        max_header_count=flags.max_header_count,
-        max_connections_per_peer=flags.max_connections_per_peer or _NO_CONNECTION_LIMIT,
+        max_header_bytes=flags.max_header_bytes or _NO_LIMIT,
+        max_header_count=flags.max_header_count or _NO_LIMIT,
+        max_connections_per_peer=flags.max_connections_per_peer or _NO_LIMIT,
         max_requests_per_connection=flags.max_requests_per_connection or None,
         header_timeout_s=flags.request_header_timeout_seconds or None,
-        body_grace_s=flags.request_body_timeout_seconds or None,
-        body_bytes_per_s=max(1, flags.min_request_body_bytes_per_second),
+        body_grace_s=(flags.min_request_body_bytes_per_second and flags.request_body_timeout_seconds) or None,
+        body_bytes_per_s=flags.min_request_body_bytes_per_second or 1,
         write_stall_timeout_s=flags.write_stall_timeout_seconds or None,
     )
 

@@ -312,11 +312,13 @@ class Flags:
         "How many MiB of requests and unread answers may be held for all clients together; 0 is 1/256 of the memory, "
         "at least 64",
     )
-    max_body_bytes: int = _own_flag(MAX_MESSAGE_BYTES, "The largest body of a request", kind="int64")
+    max_body_bytes: int = _own_flag(MAX_MESSAGE_BYTES, "The largest body of a request; 0 is no limit", kind="int64")
     max_header_bytes: int = _own_flag(
-        _LIMITS.max_header_bytes, "The largest header section of a request, request line included"
+        _LIMITS.max_header_bytes, "The largest header section of a request, request line included; 0 is no limit"
     )
-    max_header_count: int = _own_flag(_LIMITS.max_header_count, "How many header fields a request may have")
+    max_header_count: int = _own_flag(
+        _LIMITS.max_header_count, "How many header fields a request may have; 0 is no limit"
+    )
     max_connections_per_peer: int = _own_flag(
         _LIMITS.max_connections_per_peer, "How many connections one IP address may have; 0 is no limit"
     )
@@ -332,7 +334,8 @@ class Flags:
         "--min_request_body_bytes_per_second; 0 is no limit",
     )
     min_request_body_bytes_per_second: int = _own_flag(
-        _LIMITS.body_bytes_per_s, "How fast a body has to arrive that takes longer than --request_body_timeout_seconds"
+        _LIMITS.body_bytes_per_s,
+        "How fast a body has to arrive that takes longer than --request_body_timeout_seconds; 0 is no limit",
     )
     write_stall_timeout_seconds: int = _own_flag(
         int(_LIMITS.write_stall_timeout_s or 0),
