@@ -26,9 +26,11 @@ log = logging.getLogger(__name__)
 _MADV_DONTNEED = 4  # linux/mman.h
 _M_ARENA_MAX = -8  # malloc.h
 _M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD = -1
 _GC_THRESHOLD = 20_000  # allocations between two collections of the youngest generation
 _RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
+_TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
 _UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim worthwhile
 
@@ -38,12 +40,15 @@ def limit_malloc_arenas() -> None:
 
     Threads come and go with versions of models, and memory that one leaves free in its arena is of no use to the next.
     MALLOC_ARENA_MAX in the environment takes precedence. Blocks of 4 MiB and more are mapped on their own whatever was
-    freed before (glibc would raise that limit up to 32 MiB), so that a large request leaves nothing behind.
+    freed before (glibc would raise that limit up to 32 MiB), so that a large request leaves nothing behind. Smaller ones
+    stay in the heap when they are freed, up to 32 MiB, until HeapTrimmer gives them back: with a fixed limit for blocks,
+    glibc would give back everything above 128 KiB at once, and an image as JSON took 660 page faults instead of 130.
     """
     mallopt = getattr(_libc(), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(max(2, cpu_count())))
         mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(_LARGE_BYTES))
+        mallopt(ctypes.c_int(_M_TRIM_THRESHOLD), ctypes.c_int(_TRIM_THRESHOLD_BYTES))
 
 
 def limit_allocations(more_bytes: int) -> None:
