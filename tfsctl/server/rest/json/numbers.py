@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ except ImportError:
 
 _NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
 _MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
+_KEPT_TEXT_BYTES = 1024 * 1024  # of a text that is read with the parser of the thread, which keeps its memory
 _SKELETON_PIECE_BYTES = 1024 * 1024
 # Numpy releases Python's lock in each piece and takes it again at once. The event loop, which waits for the lock, asks for
 # it only when nobody released it for a whole switch interval (0.5 ms): smaller pieces kept it waiting for up to 160 ms.
@@ -41,6 +43,7 @@ _PIECE_BYTES = 256 * 1024
 _BRACKETS = re.compile(rb"\[*")
 _FIRST_NUMBER = re.compile(rb"[\[ \n\r\t]*[-0-9]")
 _PLACEHOLDER = rb'"\u0000"'
+_of_thread = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,12 @@ def _read_numbers(body: bytes, span: Span, count: int, *, is_floating: bool) -> 
 
 
 def _with_simdjson(library: ModuleType, text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
+    # A parser keeps its memory, some eight times the text. With a new one for each body, half of the time are page faults.
+    parser = getattr(_of_thread, "parser", None) if len(text) <= _KEPT_TEXT_BYTES else library.Parser()
+    if parser is None:
+        parser = _of_thread.parser = library.Parser()
     try:
-        numbers = library.Parser().parse(text).as_buffer(of_type="d" if is_floating else "i")
+        numbers = parser.parse(text).as_buffer(of_type="d" if is_floating else "i")
     except (ValueError, TypeError, RuntimeError):
         return None
     array = np.frombuffer(numbers, np.float64 if is_floating else np.int64)
