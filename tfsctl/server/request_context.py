@@ -42,3 +42,9 @@ def max_step_bytes() -> int:
     """How much memory one step of the current request (decompressing or decoding it) may take: half of the budget."""
     request = current_request.get()
     return _NO_LIMIT if request is None else request.memory_limit // 2
+
+
+def is_alone() -> bool:
+    """Whether no other request is around that the current one could share work with; True outside of a request."""
+    request = current_request.get()
+    return request is None or request.is_alone

@@ -18,7 +18,7 @@ from tfsctl.server.grpc.predict_request_cache import (
     MAX_LENGTHS,
     MAX_PREFIX_BYTES,
     MAX_PREFIXES_PER_LENGTH,
-    DecodedRequest,
+    CachedRequest,
     PredictRequestCache,
 )
 
@@ -42,7 +42,7 @@ def text(value: bytes) -> np.ndarray:
     return object_array([value])
 
 
-def assert_equal_to_official(found: DecodedRequest, raw: bytes) -> None:
+def assert_equal_to_official(found: CachedRequest, raw: bytes) -> None:
     """Check that a cached request equals the parsed message."""
     official = protos.PredictRequest.FromString(raw)
     assert found.model_spec == official.model_spec
@@ -62,9 +62,9 @@ def test_strings_of_one_length_share_an_entry(value: bytes, random: Any) -> None
     other = random.randbytes(len(value))
     raw = request(text(other)).SerializeToString()
     found = cache.parse(raw)
-    assert isinstance(found, DecodedRequest)
+    assert isinstance(found, CachedRequest)
     assert_equal_to_official(found, raw)
-    assert not isinstance(cache.parse(request(text(value + b"x")).SerializeToString()), DecodedRequest)
+    assert not isinstance(cache.parse(request(text(value + b"x")).SerializeToString()), CachedRequest)
 
 
 @given(st.data(), st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]), st.booleans())
@@ -78,7 +78,7 @@ def test_floats_and_tensor_content_are_cached(data: st.DataObject, name: str, as
     cache.parse(request(one, as_content=as_content).SerializeToString())
     raw = request(other, as_content=as_content).SerializeToString()
     found = cache.parse(raw)
-    if isinstance(found, DecodedRequest):
+    if isinstance(found, CachedRequest):
         assert_equal_to_official(found, raw)
     else:
         assert not found.inputs["x0"].tensor_content
@@ -110,7 +110,7 @@ def test_requests_with_other_fields_are_not_cached(cache: PredictRequestCache, m
     """Several inputs or strings, none, an output filter, integers as varints, invalid tensors, long messages."""
     raw = message.SerializeToString(deterministic=True)
     again = [cache.parse(raw) for _ in range(2)][1]
-    if isinstance(again, DecodedRequest):  # a scalar of one value
+    if isinstance(again, CachedRequest):  # a scalar of one value
         assert_equal_to_official(again, raw)
     else:
         assert again == message
@@ -125,7 +125,7 @@ def test_a_message_that_ends_like_its_values_by_chance_is_not_cached(cache: Pred
     assert raw.endswith(b"stable")
     for _ in range(2):
         found = cache.parse(raw)
-        assert not isinstance(found, DecodedRequest)
+        assert not isinstance(found, CachedRequest)
         assert found == message
 
 
@@ -144,7 +144,7 @@ def test_models_are_told_apart(cache: PredictRequestCache) -> None:
             found = cache.parse(raw)
             assert found.model_spec == message.model_spec
             assert object_array([b"good"]).shape == (1,)
-            if isinstance(found, DecodedRequest):
+            if isinstance(found, CachedRequest):
                 assert_equal_to_official(found, raw)
 
 
@@ -171,7 +171,7 @@ def test_requests_of_some_kilobytes_are_cached(cache: PredictRequestCache, count
     first, second = (request(np.full(count, value, np.float32)).SerializeToString() for value in (1.5, 2.5))
     cache.parse(first)
     found = cache.parse(second)
-    assert isinstance(found, DecodedRequest)
+    assert isinstance(found, CachedRequest)
     assert_equal_to_official(found, second)
 
 

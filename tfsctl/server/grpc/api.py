@@ -7,7 +7,7 @@ Look here for what a method of PredictionService does with its request; `model_c
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -17,7 +17,6 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos, tensors
-from tfsctl.core.arrays import content_bytes
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
@@ -26,13 +25,14 @@ from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.model_calls import ModelCalls
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
-from tfsctl.server.grpc.predict_request_cache import DecodedRequest, PredictRequestCache, model_ref
-from tfsctl.server.grpc.predict_response import predict_response
+from tfsctl.server.grpc.predict_codec import codec_for
+from tfsctl.server.grpc.predict_request_cache import CachedRequest, DecodedRequest, PredictRequestCache, model_ref
+from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, value_bytes
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.request_context import charge_memory, max_step_bytes
+from tfsctl.server.request_context import charge_memory, is_alone, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.service.model_service import InferResult, Service
@@ -56,8 +56,6 @@ _SMALL_PLAIN_BYTES = 64 * 1024  # of a message that is decompressed on the event
 _MANY_INPUTS = 64
 _SMALL_PADDING_BYTES = 64 * 1024
 _COPIES_OF_PADDING = 3  # the input, an output of the same size, and the response
-_LARGE_BYTES = 128 * 1024  # of a message that is parsed, or outputs that are written, in a thread
-_MAX_COUNTED_STRINGS = 16 * 1024
 _MAX_INPUTS = 10_000  # no model has more
 _VIEWED_BYTES = 32 * 1024  # of a message whose tensors become views of it: parsing a smaller one is faster
 
@@ -65,7 +63,8 @@ Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is serialized and framed."""
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
-Parser = Callable[[Any], "Message | DecodedRequest"]
+PredictRequest = protos.PredictRequest | CachedRequest | DecodedRequest
+Parser = Callable[[Any], "Message | CachedRequest | DecodedRequest"]
 
 
 class GrpcApi:
@@ -110,9 +109,7 @@ class GrpcApi:
         """A handler whose requests are counted and timed as those of one API."""
         recorder = self._recorder
 
-        async def recorded(
-            request: protos.PredictRequest | DecodedRequest, deadline_s: float | None
-        ) -> Message | bytes:
+        async def recorded(request: PredictRequest, deadline_s: float | None) -> Message | bytes:
             start_s = perf_counter()
             try:
                 response = await handler(request, deadline_s)
@@ -140,7 +137,7 @@ class GrpcApi:
             except DecodeError:
                 raise ServingError(Code.INTERNAL, framing.BAD_MESSAGE) from None
             if self._request_logs.is_on and path in _LOGGED:
-                if len(body) > _LARGE_BYTES or framing.is_compressed(body):
+                if len(body) > LARGE_BYTES or framing.is_compressed(body):
                     raw = await self._threads.run(len(body), framing.unframe, headers, body)
                 else:
                     raw = framing.unframe(headers, body)
@@ -164,7 +161,7 @@ class GrpcApi:
 
     async def _parse_large(
         self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Message | DecodedRequest:
+    ) -> Message | CachedRequest | DecodedRequest:
         """Parse a request body that is large or compressed, in a thread if that would take long. Raises DecodeError."""
         framing.check_frame(body)
         if body[0]:
@@ -175,13 +172,13 @@ class GrpcApi:
             request = read_large_request(message, only_views=True)
             if request is not None:
                 return request
-        if len(body) <= (_LARGE_BYTES if is_predict else PIECE_BYTES):
+        if len(body) <= (LARGE_BYTES if is_predict else PIECE_BYTES):
             return parse(bytes(message))
         return await self._threads.run(len(body), partial(_parse_in_thread, parse, message, is_predict=is_predict))
 
     async def _parse_compressed(
         self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Message | DecodedRequest:
+    ) -> Message | CachedRequest | DecodedRequest:
         """Decompress and parse a request body, in a thread unless both its forms are small. Raises DecodeError."""
         if len(body) <= _SMALL_BYTES:
             try:
@@ -213,24 +210,36 @@ class GrpcApi:
             body=raw,
         )
 
-    async def _predict(self, request: protos.PredictRequest | DecodedRequest, deadline_s: float | None) -> bytes:
-        if isinstance(request, DecodedRequest):
-            predicted = await self._service.predict(
-                request.model,
-                request.signature,
-                request.inputs,
-                output_filter=request.output_filter,
-                deadline_s=deadline_s,
-            )
+    async def _predict(self, request: PredictRequest, deadline_s: float | None) -> bytes:
+        service = self._service
+        output_filter: Sequence[str] = ()
+        inputs: Mapping[str, np.ndarray]
+        if isinstance(request, CachedRequest):
+            model, signature = request.model, request.kind.signature
+            servable = service.core.servable(model)
+            codec = None
+            if not is_alone():
+                codec = codec_for(request.kind, servable, service, self._threads, as_content=self._as_content)
+            if codec is not None:
+                start_s = perf_counter() if self._recorder.is_active else 0.0
+                values = request.values
+                response: bytes = await servable.run_payload(
+                    values, codec, rows=1, nbytes=len(values), deadline_s=deadline_s, signature=codec.signature
+                )
+                if self._recorder.is_active:
+                    self._recorder.inference_finished(model.name, "Predict", perf_counter() - start_s)
+                return response
+            inputs = request.inputs
+        elif isinstance(request, DecodedRequest):
+            model, signature, inputs = request.model, request.signature, request.inputs
+            output_filter = request.output_filter
         else:
             model, inputs = self._read_predict(request)
             signature, output_filter = request.model_spec.signature_name, request.output_filter
-            predicted = await self._service.predict(
-                model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s
-            )
+        predicted = await service.predict(model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s)
         write = partial(predict_response, predicted.name, predicted.version, predicted.signature, predicted.outputs)
-        size = sum([_value_bytes(array) for array in predicted.outputs.values()])
-        if size <= _LARGE_BYTES:
+        size = sum([value_bytes(array) for array in predicted.outputs.values()])
+        if size <= LARGE_BYTES:
             return write(as_content=self._as_content)
         return await self._threads.run(size, partial(write, as_content=self._as_content))
 
@@ -274,7 +283,7 @@ class GrpcApi:
         (results,) = inferred.results
         if len(results) <= PIECE_RESULTS:
             return framed_result(response, result, results, fill)
-        return await self._threads.run(_LARGE_BYTES, framed_result, response, result, results, fill)
+        return await self._threads.run(LARGE_BYTES, framed_result, response, result, results, fill)
 
     async def _infer_one(
         self, request: protos.ClassificationRequest | protos.RegressionRequest, method: str, deadline_s: float | None
@@ -310,18 +319,14 @@ def _parse(message_type: str, raw: bytes) -> Message:
     return parse_in_pieces(getattr(protos, message_type)(), raw)
 
 
-def _parse_in_thread(parse: Parser, message: memoryview, *, is_predict: bool) -> Message | DecodedRequest:
+def _parse_in_thread(
+    parse: Parser, message: memoryview, *, is_predict: bool
+) -> Message | CachedRequest | DecodedRequest:
     """Parse a large message. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
     if not is_predict:
         return parse(message)
     request = read_large_request(message)
     return parse(bytes(message)) if request is None else request
-
-
-def _value_bytes(array: np.ndarray) -> int:
-    """The bytes of an array's values; of very many strings, of what refers to them."""
-    is_counted = array.dtype.hasobject and array.size <= _MAX_COUNTED_STRINGS
-    return content_bytes(array) if is_counted else array.nbytes
 
 
 def _charge_padding(size: int) -> None:

@@ -10,9 +10,9 @@ Format: https://protobuf.dev/programming-guides/encoding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -43,15 +43,64 @@ class DecodedRequest:
     output_filter: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ValuesKind:
+    """One input that is sent as nothing but its values. There is one object for equal ones, so that it is a quick key."""
+
+    signature: str
+    alias: str
+    dtype: np.dtype
+    """The dtype of the array; object for strings."""
+    shape: tuple[int, ...]
+
+    def array(self, values: bytes) -> np.ndarray:
+        """The input's array."""
+        if self.dtype.hasobject:
+            array = np.empty(self.shape, object)
+            array.fill(values)
+            return array
+        return np.ndarray(self.shape, self.dtype, values)
+
+
+_kind = lru_cache(1024)(ValuesKind)
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     prefix: bytes
     model_spec: protos.ModelSpec
     model: ModelRef
-    signature: str
-    alias: str
-    to_array: Callable[[bytes], np.ndarray]
-    """Makes the input's array from the bytes after the prefix."""
+    kind: ValuesKind
+
+
+class CachedRequest:
+    """A request whose prefix was parsed before. `values` are the bytes after the prefix."""
+
+    __slots__ = ("_entry", "values")
+
+    def __init__(self, entry: _Entry, values: bytes) -> None:
+        self._entry, self.values = entry, values
+
+    @property
+    def model_spec(self) -> protos.ModelSpec:
+        """The ModelSpec message of the request."""
+        return self._entry.model_spec
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that the request names."""
+        return self._entry.model
+
+    @property
+    def kind(self) -> ValuesKind:
+        """How the values become an array. The signature that the request names is its `signature`."""
+        return self._entry.kind
+
+    @property
+    def inputs(self) -> Mapping[str, np.ndarray]:
+        """The input by its name."""
+        kind = self._entry.kind
+        return {kind.alias: kind.array(self.values)}
 
 
 class PredictRequestCache:
@@ -62,14 +111,13 @@ class PredictRequestCache:
         self._entries: dict[int, Sequence[_Entry]] = {}
         """By the length of the whole message."""
 
-    def parse(self, raw: bytes) -> protos.PredictRequest | DecodedRequest:
+    def parse(self, raw: bytes) -> protos.PredictRequest | CachedRequest:
         """Read a serialized PredictRequest. Raises DecodeError if it is invalid."""
         entries = self._entries.get(len(raw), ())
         for entry in entries:
             prefix = entry.prefix
             if raw.startswith(prefix):
-                inputs = {entry.alias: entry.to_array(raw[len(prefix) :])}
-                return DecodedRequest(entry.model_spec, entry.model, entry.signature, inputs)
+                return CachedRequest(entry, raw[len(prefix) :])
         request = protos.PredictRequest.FromString(raw)
         if self._is_enabled and len(raw) <= MAX_CACHED_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
             if len(self._entries) >= MAX_LENGTHS:
@@ -91,9 +139,9 @@ def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
     except InvalidInput:
         return None
     if array.dtype.hasobject and array.size == 1:
-        values, to_array = array.item(), partial(_string_array, array.shape)
+        values = array.item()
     elif array.dtype.isnative and not array.dtype.hasobject:
-        values, to_array = array.tobytes(), partial(_numeric_array, array.dtype, array.shape)
+        values = array.tobytes()
     else:
         return None
     prefix = raw[: len(raw) - len(values)]
@@ -102,7 +150,7 @@ def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
     if not _ends_with_values(prefix, values, request):
         return None
     spec = request.model_spec
-    return _Entry(prefix, spec, model_ref(spec), spec.signature_name, alias, to_array)
+    return _Entry(prefix, spec, model_ref(spec), _kind(spec.signature_name, alias, array.dtype, array.shape))
 
 
 def model_ref(spec: protos.ModelSpec) -> ModelRef:
@@ -146,13 +194,3 @@ def _ends_with_values(prefix: bytes, values: bytes, request: protos.PredictReque
     except DecodeError:
         return False
     return found.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
-
-
-def _string_array(shape: tuple[int, ...], value: bytes) -> np.ndarray:
-    array = np.empty(shape, object)
-    array.fill(value)
-    return array
-
-
-def _numeric_array(dtype: np.dtype, shape: tuple[int, ...], values: bytes) -> np.ndarray:
-    return np.ndarray(shape, dtype, values)

@@ -8,13 +8,13 @@ Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
-from tfsctl.core.arrays import pieces
+from tfsctl.core.arrays import content_bytes, pieces
 from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import packed_varints
@@ -26,6 +26,9 @@ _FLOAT_VAL, _FLOAT_BYTES = b"\x2a", 4
 _CONTENT, _STRING_VAL = b"\x22", b"\x42"
 _IN_MEMORY_FORM = frozenset(("double_val", "scomplex_val", "dcomplex_val"))  # packed, they are the values' memory
 _MAX_CACHED = 4096
+LARGE_BYTES = 128 * 1024
+"""Of a message that is parsed, or outputs that are written, in a thread."""
+_MAX_COUNTED_STRINGS = 16 * 1024
 _PIECE_VALUES, _PIECE_STRINGS, _PIECE_BYTES = 64 * 1024, 1024, 256 * 1024
 
 
@@ -50,6 +53,43 @@ def predict_response(
     parts.append(_model_spec(name, version, signature))
     parts[0] = frame_prefix(sum(map(len, parts)))
     return b"".join(parts)
+
+
+def stacked_responses(
+    name: str, version: int, signature: str, stacked: Mapping[str, np.ndarray], count: int, *, as_content: bool
+) -> Sequence[bytes]:
+    """The responses to `count` requests whose outputs are stacked along the first axis.
+
+    Floats are cut from the memory of all requests, which takes a fifth of the time of writing each response alone.
+    """
+    if as_content or any(array.dtype.char != "f" or not array.size for array in stacked.values()):
+        return [
+            predict_response(
+                name,
+                version,
+                signature,
+                {alias: array[at, ...] for alias, array in stacked.items()},
+                as_content=as_content,
+            )
+            for at in range(count)
+        ]
+    spec = _model_spec(name, version, signature)
+    prefixes = [_float_prefix(alias, array.shape[1:]) for alias, array in stacked.items()]
+    sizes = [array.nbytes // count for array in stacked.values()]
+    prefixes[0] = frame_prefix(sum(map(len, prefixes)) + sum(sizes) + len(spec)) + prefixes[0]
+    parts = [
+        [prefix + memory[at : at + size] for at in range(0, len(memory), size)]
+        for prefix, memory, size in zip(prefixes, [array.tobytes() for array in stacked.values()], sizes, strict=True)
+    ]
+    if len(parts) == 1:
+        return [part + spec for part in parts[0]]
+    return [b"".join((*each, spec)) for each in zip(*parts, strict=True)]
+
+
+def value_bytes(array: np.ndarray) -> int:
+    """The bytes of an array's values; of very many strings, of what refers to them."""
+    is_counted = array.dtype.hasobject and array.size <= _MAX_COUNTED_STRINGS
+    return content_bytes(array) if is_counted else array.nbytes
 
 
 def _memory(array: np.ndarray) -> Iterator[bytes]:
