@@ -13,6 +13,7 @@ from graph_models import GraphModel
 from tfsctl.core import protos, tensors
 from tfsctl.server.runtime import large_constants, session
 from tfsctl.server.runtime.session import Session
+from tfsctl.server.status import ServingError
 
 pytestmark = pytest.mark.tensorflow
 
@@ -151,20 +152,75 @@ def test_numbers_of_another_dtype(tmp_path: Path, splits: list[int]) -> None:
     assert splits == [1]
 
 
-def test_filters_stay_constants(tmp_path: Path, splits: list[int]) -> None:
-    """A constant with the rank of a filter is loaded as it is, up to a larger size."""
+@pytest.mark.parametrize("is_large", [False, True])
+def test_filters_stay_constants_in_small_graphs(
+    is_large: bool, tmp_path: Path, splits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A constant with the rank of a filter becomes a variable in a large graph only."""
+    monkeypatch.setattr(large_constants, "_MIN_GRAPH_BYTES_OF_FILTERS", SMALL_GRAPH_BYTES * (1 if is_large else 1000))
     model = table_model()
     model.meta_graph.graph_def.node[1].attr["value"].tensor.CopyFrom(tensors.to_proto(VALUES.reshape(5000, 1, 1, 1)))
     model.write(tmp_path)
 
     assert np.ravel(answer(tmp_path)).tolist() == [2 * 4999]
+    assert splits == [1] * is_large
+
+
+@pytest.mark.parametrize("op", ["Placeholder", "Const"])
+def test_assets_are_read_from_the_original_directory(op: str, tmp_path: Path, splits: list[int]) -> None:
+    """A graph may read them while it is loaded, and at each request."""
+    model = table_model()
+    if op == "Const":
+        model.constant("path", np.array("somewhere else", object))
+    else:
+        model.input("path", "string", ())
+    asset = model.meta_graph.asset_file_def.add(filename="wörds.txt")
+    asset.tensor_info.name = "path:0"
+    model.op("ReadFile", "words", "path")
+    model.op("StringLength", "length", "words")
+    model.op("Cast", "size", "length", SrcT="int32", DstT="float32")
+    model.op("AddV2", "sum", "y", "size", T="float32")
+    model.meta_graph.signature_def["serving_default"].outputs["y"].name = "sum:0"
+    initializer = model.meta_graph.signature_def["__saved_model_init_op"]
+    initializer.outputs["__saved_model_init_op"].name = "words"
+    model.write(tmp_path)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "wörds.txt").write_text("abc")
+
+    assert answer(tmp_path) == [2 * 4999 + 3]
+    assert splits == [1]
+
+
+def test_an_asset_without_a_node(tmp_path: Path, splits: list[int]) -> None:
+    """Such a version is left to TensorFlow, which says what is wrong."""
+    model = table_model()
+    model.meta_graph.asset_file_def.add(filename="words.txt").tensor_info.name = "missing:0"
+    model.op("NoOp", "nothing")
+    initializer = model.meta_graph.signature_def["__saved_model_init_op"]
+    initializer.outputs["__saved_model_init_op"].name = "nothing"
+    model.write(tmp_path)
+
+    with pytest.raises(ServingError, match="missing"):
+        answer(tmp_path)
     assert splits == []
 
 
-@pytest.mark.parametrize("reason", ["small", "assets", "init"])
-def test_small_graphs_and_graphs_with_assets_are_loaded_unchanged(
-    reason: str, tmp_path: Path, splits: list[int]
-) -> None:
+def test_a_constant_with_control_inputs_in_a_function_and_in_the_graph(tmp_path: Path, splits: list[int]) -> None:
+    """Each of three constants has the values that it had."""
+    model = table_model()
+    add_function(model)
+    model.constant("other", VALUES + 1)
+    model.op("GatherV2", "other_last", "other", "index", "axis", Tparams="float32", Tindices="int32", Taxis="int32")
+    model.op("AddV2", "sum2", "sum", "other_last", T="float32")
+    model.meta_graph.signature_def["serving_default"].outputs["y"].name = "sum2:0"
+    model.write(tmp_path)
+
+    assert answer(tmp_path) == pytest.approx([2 * 4999 + float(VALUES.sum()) + 5000])
+    assert splits == [3]
+
+
+@pytest.mark.parametrize("reason", ["small", "init"])
+def test_small_graphs_are_loaded_unchanged(reason: str, tmp_path: Path, splits: list[int]) -> None:
     """So is a graph whose initialization reads the constant."""
     model = table_model()
     if reason == "init":
@@ -176,9 +232,6 @@ def test_small_graphs_and_graphs_with_assets_are_loaded_unchanged(
         model.meta_graph.graph_def.node[1].attr["value"].tensor.CopyFrom(tensors.to_proto(VALUES[:3]))
         model.meta_graph.graph_def.node[2].attr["value"].tensor.int_val[:] = [2]
     model.write(tmp_path)
-    if reason == "assets":
-        (tmp_path / "assets").mkdir()
-        (tmp_path / "assets" / "words.txt").write_text("a")
 
     last = 2 if reason == "small" else 4999
 
@@ -210,8 +263,8 @@ print((kilobytes("VmHWM") - before) * 1024)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_of_many_constants(tmp_path: Path) -> None:
-    """96 MB in constants of 2 MB: loading them and the first request take less than twice their size."""
-    count, values = 48, np.zeros((512, 1024), np.float32)
+    """96 MB in constants of 512 KB: loading them and the first request take less than twice their size."""
+    count, values = 192, np.zeros((128, 1024), np.float32)
     for name, constants in (("small", 1), ("large", count)):
         model = GraphModel()
         last = model.input("x")

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import ctypes as c
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+
+from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
@@ -27,17 +30,22 @@ _Parts = list[bytes | memoryview]
 _Fields = Mapping[int, "_Fields | None"]
 """Fields of a message by number: for a message those in it, None for a node."""
 
-MIN_GRAPH_BYTES = 64 * 1024 * 1024
+MIN_GRAPH_BYTES = 16 * 1024 * 1024
 """Of a graph whose constants are worth it."""
-_MIN_BYTES = 1024 * 1024  # of a constant
+_MIN_BYTES = 64 * 1024  # of a constant
 _FILTER_RANK = 4
-_MIN_FILTER_BYTES = 16 * 1024 * 1024  # of one with the rank of a filter: TensorFlow optimizes convolutions by constants
+# TensorFlow optimizes convolutions by constant filters: constants of that rank stay in graphs below this size, and below
+# that size in any graph
+_MIN_GRAPH_BYTES_OF_FILTERS = 128 * 1024 * 1024
+_MIN_FILTER_BYTES = 16 * 1024 * 1024
 _ASSETS = "assets"
 _PREFIX = "tfsctl_large_constant"
 # Field numbers on the way to the nodes of a SavedModel: in its MetaGraphDefs, in their GraphDefs and FunctionDefs
 _META_GRAPHS, _GRAPH, _NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 2, 2, 1, 2, 1, 3
 _IN_GRAPH: _Fields = {_NODE: None, _LIBRARY: {_FUNCTION: {_FUNCTION_NODE: None}}}
-_IN_SAVED_MODEL: _Fields = {_META_GRAPHS: {_GRAPH: _IN_GRAPH}}
+_IN_META_GRAPH: _Fields = {_GRAPH: _IN_GRAPH}
+_IN_SAVED_MODEL: _Fields = {_META_GRAPHS: _IN_META_GRAPH}
+_ASSET, _NODE_NAME = 6, 1  # of a MetaGraphDef, of a NodeDef
 _TENSOR_PATH = (5, 2, 8)  # of a NodeDef: attr, its value, tensor
 # of TensorProto: the fields whose bytes are those of the tensor, and the dtype that each is for
 _VALUES = {4: None, 5: dtypes.BY_NAME["float32"], 6: dtypes.BY_NAME["float64"]}
@@ -71,14 +79,11 @@ class SplitModel:
 
 @contextmanager
 def split_model(directory: Path) -> Iterator[SplitModel | None]:
-    """A SavedModel split for as long as the block runs; None if it has no large constants, or has assets.
+    """A SavedModel split for as long as the block runs; None if it has no large constants.
 
     Raises OSError if it cannot be written, and DecodeError if it is damaged.
     """
-    if _has_assets(directory):  # the graph may read them later, from the directory that it was loaded from
-        yield None
-        return
-    splitter = _Splitter()
+    splitter = _Splitter(directory)
     data = memoryview((directory / SAVED_MODEL_FILE).read_bytes())
     parts = splitter.copy(data)
     if not splitter.constants:
@@ -94,23 +99,29 @@ def split_model(directory: Path) -> Iterator[SplitModel | None]:
         yield SplitModel(Path(folder), splitter.constants)
 
 
-def _has_assets(directory: Path) -> bool:
-    """Whether a SavedModel has asset files. TensorFlow writes the directory for them in any case."""
-    assets = directory / _ASSETS
-    return assets.is_dir() and any(assets.iterdir())
-
-
 class _Splitter:
-    """Copies a serialized SavedModel without its large constants, which it collects."""
+    """Copies a serialized SavedModel without its large constants, which it collects.
 
-    def __init__(self) -> None:
+    The copy reads the assets in the original directory: their paths become part of the graph, which may read them later.
+    """
+
+    def __init__(self, directory: Path) -> None:
         self.constants: list[LargeConstant] = []
+        self._assets = directory / _ASSETS
+        self._paths: dict[str, bytes] = {}  # of the assets of a meta graph whose nodes were not found yet
+        self._min_filter_bytes = _MIN_FILTER_BYTES
 
     def copy(self, data: memoryview, offset: int = 0, changed: _Fields = _IN_SAVED_MODEL) -> _Parts:
         """A copy of the message at this offset of the file, in which the nodes below these fields are changed."""
         first = len(self.constants)
         parts: _Parts = []
+        if changed is _IN_META_GRAPH:
+            self._paths = self._asset_paths(data)
+        elif changed is _IN_GRAPH:
+            self._min_filter_bytes = _MIN_BYTES if len(data) >= _MIN_GRAPH_BYTES_OF_FILTERS else _MIN_FILTER_BYTES
         for number, wire_type, start, value, end in fields(data):
+            if changed is _IN_META_GRAPH and number == _ASSET:
+                continue
             content = data[value:end]
             inner = changed.get(number) if wire_type == LENGTH_DELIMITED else None
             if inner is not None:
@@ -125,10 +136,21 @@ class _Splitter:
         if changed is _IN_GRAPH:
             for constant in self.constants[first:]:
                 _append_nodes(parts, _NODE, _assignment(constant))
+        elif changed is _IN_META_GRAPH and self._paths:
+            raise DecodeError(f"the graph has no node {min(self._paths)}, which should be the path of an asset")
         return parts
 
+    def _asset_paths(self, data: memoryview) -> dict[str, bytes]:
+        """The path of each asset of a meta graph, by the name of the node that stands for it."""
+        assets = b"".join(data[start:end] for number, _, start, _, end in fields(data) if number == _ASSET)
+        found = protos.MetaGraphDef.FromString(assets).asset_file_def
+        return {one.tensor_info.name.removesuffix(":0"): os.fsencode(f"{self._assets}/{one.filename}") for one in found}
+
     def _replacement(self, data: memoryview, offset: int, number: int) -> Iterator[protos.NodeDef] | None:
-        """The nodes that take the place of one that is a large constant; None for any other. `number` is its field."""
+        """The nodes that take the place of an asset's path or a large constant; None for others. `number` is the field."""
+        path = self._paths.pop(_name(data), None) if self._paths and number == _NODE else None
+        if path is not None:
+            return iter((_path_node(data, path),))
         if len(data) < _MIN_BYTES:
             return None
         node = protos.NodeDef.FromString(without_large_contents(data, protos.NodeDef.DESCRIPTOR))
@@ -139,12 +161,30 @@ class _Splitter:
             return None
         shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
         field, values_offset, size = found
-        least = _MIN_BYTES if len(shape) < _FILTER_RANK else _MIN_FILTER_BYTES
+        least = _MIN_BYTES if len(shape) < _FILTER_RANK else self._min_filter_bytes
         if size < least or size != math.prod(shape) * dtype.numpy.itemsize or _VALUES[field] not in (None, dtype):
             return None
         constant = LargeConstant(f"{_PREFIX}/{len(self.constants)}", tensor.dtype, shape, values_offset, size)
         self.constants.append(constant)
         return _reading(node, constant, in_function=number == _FUNCTION_NODE)
+
+
+def _name(data: memoryview) -> str:
+    """The name of a serialized node."""
+    names = [data[start:end] for number, _, _, start, end in fields(data) if number == _NODE_NAME]
+    return bytes(names[-1]).decode("utf-8", "replace") if names else ""
+
+
+def _path_node(data: memoryview, path: bytes) -> protos.NodeDef:
+    """The node of an asset's path, to which TensorFlow would feed the path while it loads the graph, as a constant."""
+    node = protos.NodeDef.FromString(bytes(data))
+    constant = protos.NodeDef(name=node.name, op="Const", device=node.device, input=node.input)
+    constant.attr["dtype"].type = dtypes.STRING.number
+    value = constant.attr["value"].tensor
+    value.dtype = dtypes.STRING.number
+    value.tensor_shape.SetInParent()
+    value.string_val.append(path)
+    return constant
 
 
 def _append(parts: _Parts, number: int, payload: _Parts) -> None:
@@ -186,22 +226,36 @@ def _handle(constant: LargeConstant, name: str) -> protos.NodeDef:
 
 
 def _reading(node: protos.NodeDef, constant: LargeConstant, *, in_function: bool) -> Iterator[protos.NodeDef]:
-    """The nodes that take the place of a constant: the last has its name and its output."""
+    """The nodes that take the place of a constant: the last has its name and its output.
+
+    A node less for each constant counts: the first request of a model with a thousand constants takes seconds. So the
+    constants of the graph itself have the handle of `_assignment`, unless control inputs make them part of a loop.
+    """
+    read = protos.NodeDef(name=node.name, op="ReadVariableOp", device=node.device)
+    read.attr["dtype"].type = constant.dtype
+    if not in_function and not node.input:
+        read.input.append(_handle_name(constant))
+        return iter((read,))
     handle = _handle(constant, f"{node.name}/{_PREFIX}_handle")
     handle.device = node.device
     handle.input.extend(node.input)  # control inputs
-    read = protos.NodeDef(name=f"{node.name}/{_PREFIX}_read", op="ReadVariableOp", device=node.device)
-    read.input.append(f"{handle.name}:resource:0" if in_function else handle.name)
-    read.attr["dtype"].type = constant.dtype
-    value = protos.NodeDef(name=node.name, op="Identity", device=node.device)
-    value.input.append(f"{read.name}:value:0" if in_function else read.name)
+    if not in_function:
+        read.input.append(handle.name)
+        return iter((handle, read))
+    read.name = f"{node.name}/{_PREFIX}_read"
+    read.input.append(f"{handle.name}:resource:0")
+    value = protos.NodeDef(name=node.name, op="Identity", device=node.device, input=[f"{read.name}:value:0"])
     value.attr["T"].type = constant.dtype
     return iter((handle, read, value))
 
 
+def _handle_name(constant: LargeConstant) -> str:
+    return f"{constant.name}/handle"
+
+
 def _assignment(constant: LargeConstant) -> Iterator[protos.NodeDef]:
     """The nodes that assign the variable of a constant."""
-    handle = _handle(constant, f"{constant.name}/handle")
+    handle = _handle(constant, _handle_name(constant))
     value = protos.NodeDef(name=f"{constant.name}/value", op="Placeholder")
     value.attr["dtype"].type = constant.dtype
     value.attr["shape"].shape.unknown_rank = True
