@@ -16,12 +16,14 @@ from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.runtime import capi, op_libraries
+from tfsctl.server.runtime.allocator import release_free_memory
 from tfsctl.server.runtime.large_constants import MIN_GRAPH_BYTES, split_model
-from tfsctl.server.runtime.saved_model_file import MetaGraph, parse_meta_graph, read_meta_graph
+from tfsctl.server.runtime.saved_model_file import MetaGraph, directory_bytes, parse_meta_graph, read_meta_graph
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
+_LARGE_BYTES = 16 * 1024 * 1024  # on disk
 _MAX_CACHED_ARGUMENTS = 256  # clients may request any combination of outputs
 
 
@@ -87,6 +89,7 @@ class Session:
     ) -> None:
         self._recorder = recorder or NullRecorder()
         library = capi.gil_released()
+        self._size_on_disk = directory_bytes(directory)
         meta_graph = meta_graph or read_meta_graph(directory, tags)
         options = library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), capi.status())
@@ -155,6 +158,8 @@ class Session:
         capi.gil_released().TF_DeleteBuffer(self._inline)
         self.bound.clear()
         self._run_arguments.clear()
+        if self._size_on_disk >= _LARGE_BYTES:
+            release_free_memory(self._size_on_disk)
 
     def _delete(self) -> None:
         library = capi.gil_released()
