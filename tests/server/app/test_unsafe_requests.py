@@ -61,17 +61,37 @@ def test_tensors_of_another_rank_over_rest(server: Served, key: str, value: obje
 @pytest.mark.parametrize("shape", [(), (2,), (2, 2), (1, 2, 2), (1, 1, 2, 2, 1)])
 def test_tensors_of_another_rank_over_grpc(server: Served, shape: tuple[int, ...]) -> None:
     """The error says which input, and what it should be."""
+    message = refusal(server, "x", tensors.to_proto(np.ones(shape, np.float32)))
+    assert f"input x must be 4-dimensional, as in the signature: its shape is {list(shape)}" in message
+
+
+@pytest.mark.parametrize("shape", [(0, 2**31 - 1, 2, 1), (2**40, 0, 2**20, 1), (0, 2**20, 2**20, 2**20)])
+def test_empty_tensors_of_huge_shapes(server: Served, shape: tuple[int, ...]) -> None:
+    """A graph may allocate memory by any of these sizes."""
+    tensor = protos.TensorProto(dtype=1)
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+
+    assert "input x" in refusal(server, "x", tensor)
+
+
+def test_empty_tensors(server: Served) -> None:
+    """A request without rows is answered."""
+    status, answer = post(server, "m:predict", json.dumps({"signature_name": "fill", "inputs": [0, 1000]}).encode())
+    assert (status, json.loads(answer)) == (200, {"outputs": []})
+
+
+def refusal(server: Served, alias: str, tensor: protos.TensorProto) -> str:
+    """The message with which the server refuses this tensor as an invalid argument."""
     request = protos.PredictRequest()
     request.model_spec.name = "m"
-    request.inputs["x"].CopyFrom(tensors.to_proto(np.ones(shape, np.float32)))
+    request.inputs[alias].CopyFrom(tensor)
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
         call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
         with pytest.raises(grpc.RpcError) as caught:
             call(request, timeout=240)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert f"input x must be 4-dimensional, as in the signature: its shape is {list(shape)}" in str(
-        caught.value.details()
-    )
+    return str(caught.value.details())
 
 
 @pytest.mark.long

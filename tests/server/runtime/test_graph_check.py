@@ -60,6 +60,7 @@ def chain(count: int, *, after: str = "") -> list[str]:
 
 COUNTED = 'library { function { signature { name: "f" input_arg { name: "x" type: DT_FLOAT number_attr: "M" } } } } '
 UNSAFE = {
+    "strides of 0": 'node { name: "c" op: "Conv2DBackpropFilter" attr { key: "strides" value { list { i: 1 i: 0 } } } }',
     "a chain of nodes that is too long": " ".join(chain(20_100, after="x")),
     "such a chain in a function": function("f", *chain(20_100, after="x")) + call("f"),
     "such a chain across functions": "".join(
@@ -259,9 +260,10 @@ def test_text_that_is_nested_too_deep(tmp_path: Path) -> None:
         read_meta_graph(tmp_path, ["serve"])
 
 
-def test_graphs_that_need_ranks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("op", ["Conv2D", "LSTMBlockCell", "TensorScatterAdd", "FakeQuantWithMinMaxVarsPerChannel"])
+def test_graphs_that_need_ranks(op: str, tmp_path: Path) -> None:
     """The check tells whether the graph has an operation that ends the process for a tensor of another rank."""
-    convolution = write_graph(tmp_path, function("f", 'node { name: "c" op: "Conv2D" }'))
+    convolution = write_graph(tmp_path, function("f", f'node {{ name: "c" op: "{op}" }}'))
     found = read_meta_graph(convolution, ["serve"])
     assert found is not None
     assert found.needs_ranks

@@ -19,7 +19,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.signatures import examples as signature_examples
-from tfsctl.server.signatures.predict import check_ranks, feeds_for, fetches_for
+from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -113,5 +113,5 @@ def _predict(servable: Servable, request: protos.PredictRequest) -> None:
         except InvalidInput:
             raise invalid_argument(f"tensor parsing error: {alias}") from None
     feeds = feeds_for(bound, inputs)
-    check_ranks(bound, inputs)
+    check_shapes(bound, inputs)
     servable.run_now(feeds, fetches_for(bound, request.output_filter))

@@ -29,7 +29,11 @@ _MAX_COUNT = 1_000_000
 # Operations whose first input TensorFlow reads before it counts the inputs.
 _NEED_INPUT = {"Identity", "Enter", "RefEnter", "Exit", "RefExit", "Switch", "RefSwitch", "NextIteration", "RefNextIteration"}  # fmt: skip
 # Operations that read a dimension of their input before they check how many it has.
-_NEED_RANK = {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "MaxPool3D", "TensorScatterUpdate"}
+_NEED_RANK = {"Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "Conv3D", "Conv3DBackpropFilterV2", "Conv3DBackpropInputV2",
+    "DepthwiseConv2dNative", "DepthwiseConv2dNativeBackpropFilter", "DepthwiseConv2dNativeBackpropInput", "AvgPoolGrad",
+    "AvgPool3DGrad", "MaxPool3D", "FakeQuantWithMinMaxVarsPerChannel", "QuantizeAndDequantizeV3", "LSTMBlockCell",
+    "LSTMBlockCellGrad", "LoadAndRemapMatrix", "RaggedTensorToVariantGradient", "TensorListGetItem", "TensorScatterAdd",
+    "TensorScatterMax", "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate"}  # fmt: skip
 _MAX_DIGITS = 9  # an index of more overflows an int
 _REFUSED = "The graph is not loaded, as it could end the server"
 _HANDLE_BYTES = 64  # a resource handle or a variant takes at least this
@@ -66,6 +70,8 @@ class GraphCheck:
                 raise _refused(node.name, f"it reads {name}, an output of too large a number")
         if node.op in _NEED_INPUT and not any(not name.startswith("^") for name in node.input):
             raise _refused(node.name, f"{node.op} has no input")
+        if "strides" in node.attr and min(node.attr["strides"].list.i, default=1) < 1:
+            raise _refused(node.name, "its strides are not all positive")  # the CPU divides by them
         self.needs_ranks |= node.op in _NEED_RANK
         self._bodies.setdefault(function, Body()).add(node)
         self._calls += FunctionCall.calls_of(node)

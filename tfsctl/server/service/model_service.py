@@ -24,7 +24,7 @@ from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory
 from tfsctl.server.runtime.session import BoundSignature
 from tfsctl.server.signatures import examples as signature_examples
-from tfsctl.server.signatures.predict import check_ranks, feeds_for, fetches_for
+from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
@@ -93,8 +93,7 @@ class Service:
             bound = self.bound_signature(servable, name)
         fetches = fetches_for(bound, output_filter) if output_filter else bound.fetches
         feeds = feeds_for(bound, inputs)
-        if bound.ranks:
-            check_ranks(bound, inputs)
+        check_shapes(bound, inputs)
         arrays = await servable.run(feeds, fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - equally long
         if self.recorder.is_active:

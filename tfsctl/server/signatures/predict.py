@@ -5,12 +5,15 @@ Messages: tensorflow_serving/servables/tensorflow/predict_util.cc.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
 from tfsctl.server.status import invalid_argument
+
+_MAX_SIZES_OF_EMPTY = 2**24  # the product of the sizes of an empty tensor, without those of 0
 
 
 def _names(names: Iterable[str]) -> str:
@@ -36,8 +39,15 @@ def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[t
     )
 
 
-def check_ranks(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> None:
-    """Raise INVALID_ARGUMENT for a tensor of a rank that would end the process."""
+def check_shapes(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raise INVALID_ARGUMENT for a tensor whose shape could end the process: of another rank, or empty with a huge size.
+
+    An empty tensor of any shape takes no memory. A graph that allocates by one of its sizes would: TensorFlow aborts if,
+    for example, there is no memory for a TensorArray.
+    """
+    for alias, array in inputs.items():
+        if not array.size and math.prod(filter(None, array.shape)) > _MAX_SIZES_OF_EMPTY:
+            raise invalid_argument(f"input {alias} is empty, and its shape {list(array.shape)} too large")
     for alias, rank in bound.ranks.items():
         if inputs[alias].ndim != rank:
             raise invalid_argument(
