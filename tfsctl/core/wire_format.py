@@ -65,6 +65,8 @@ def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> 
         start = at
         tag, value = decode_varint(data, at)
         wire_type = tag & 7
+        if tag < 8:  # the rest of a file may be zeros
+            raise DecodeError(f"field number 0 at byte {start}")
         if wire_type == LENGTH_DELIMITED:
             length, value = decode_varint(data, value)
             at = value + length

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos
-from tfsctl.core.wire_format import without_large_contents
+from tfsctl.core.wire_format import fields, without_large_contents
 from tfsctl.server.runtime.saved_model_file import read_meta_graph
 from tfsctl.server.status import UnsafeVersionError
 
@@ -249,6 +250,16 @@ def test_unreadable_files_are_left_to_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff")
     assert read_meta_graph(tmp_path, ["serve"]) is None
     assert read_meta_graph(write_graph(tmp_path, ""), ["train"]) is None
+
+
+def test_a_file_whose_rest_is_zeros(tmp_path: Path) -> None:
+    """It is damaged at the first zero: walking through a gigabyte of them would take minutes."""
+    with pytest.raises(DecodeError, match="field number 0 at byte 2"):
+        list(fields(b"\x08\x01" + bytes(1000)))
+
+    write_graph(tmp_path, constant(CONSTANT))
+    os.truncate(tmp_path / "saved_model.pb", 10_000)
+    assert read_meta_graph(tmp_path, ["serve"]) is None
 
 
 def test_text_that_is_nested_too_deep(tmp_path: Path) -> None:
