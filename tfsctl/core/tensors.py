@@ -103,7 +103,9 @@ def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], Non
     if content and count:
         flat = _content_strings(content, count) if dtype is dtypes.STRING else _content_numbers(content, count, dtype)
     else:
-        flat = _fit_count(_typed_values(proto, dtype), count, dtype, before_padding)
+        flat = _typed_values(proto, dtype)
+        if len(flat) != count:
+            flat = _fit_count(flat, count, dtype, before_padding)
     if len(shape) == 1:
         return flat
     try:
@@ -139,8 +141,6 @@ def _fit_count(
 ) -> np.ndarray:
     """Repeat the last value, or drop values, until there are `count`."""
     have = len(values)
-    if have == count:
-        return values
     if have > count:
         return values[:count]
     padding = (count - have) * (_STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize)

@@ -183,6 +183,10 @@ def _string_bytes(strings: np.ndarray) -> int:
 
 def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:
     """The key that two runs with several inputs must share to be merged; None if this run cannot be merged."""
-    if any(array.shape[:1] != (rows,) for array in arrays):
-        return None
-    return (fetches, *((array.dtype.char, array.shape[1:]) for array in arrays))
+    key: list[object] = [fetches]
+    for array in arrays:  # a loop: with generators, a request with three inputs took 4 µs more
+        shape = array.shape
+        if shape[:1] != (rows,):
+            return None
+        key += (array.dtype.char, shape[1:])
+    return tuple(key)
