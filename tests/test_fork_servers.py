@@ -45,6 +45,14 @@ def test_kill() -> None:
             pipe.close()
 
 
+def test_no_process_outlives_its_fork_server() -> None:
+    """A test run that is interrupted leaves none."""
+    with fork_server("forked_programs", environment=os.environ) as server:
+        process, stdin, stdout = server.start_piped("forked_programs:run_stdin")
+    with stdin, stdout:
+        assert (process.wait(), stdout.read()) == (-9, b"")
+
+
 def test_threads_are_refused(tmp_path: Path) -> None:
     """A fork could copy a lock that another thread holds."""
     (tmp_path / "busy.py").write_text(

@@ -5,7 +5,8 @@ messages of one JSON object, {"program": "module:function", "argv": [...], "cwd"
 descriptors of a status socket, stdin, stdout and stderr. The function runs in a forked process of its own session.
 The status socket gets that process's id and pidfd at once, and at its end its exit status (negative: a signal).
 
-It ends when the other end of CONTROL is closed everywhere.
+It ends when the other end of CONTROL is closed everywhere, and kills the processes that still run: a test run that
+was interrupted leaves none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import importlib
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
 import traceback
@@ -39,7 +41,7 @@ def main() -> None:
     gc.freeze()  # collections of the forked processes need not look at what was loaded, nor copy its pages
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ)
-    while True:
+    while selector.get_map():
         for key, _ in selector.select():
             if key.fileobj is not control:
                 selector.unregister(key.fileobj)
@@ -48,7 +50,10 @@ def main() -> None:
                 continue
             message, descriptors, *_ = socket.recv_fds(control, _MESSAGE_BYTES, 4)
             if not message:
-                return
+                selector.unregister(control)
+                for running in selector.get_map().values():
+                    signal.pidfd_send_signal(running.fd, signal.SIGKILL)
+                break
             _start(json.loads(message), descriptors, selector)
 
 
