@@ -283,8 +283,8 @@ def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
         (["--model_config_file=/nope.config"], "NOT_FOUND: /nope.config; No such file or directory"),
     ],
 )
-def test_invalid_flags_are_refused_at_once(tmp_path: Path, flags: list[str], said: str) -> None:
-    """Before TensorFlow is loaded."""
+def test_invalid_flags_are_refused(tmp_path: Path, flags: list[str], said: str) -> None:
+    """With the real server's words on stdout."""
     logged = tmp_path / "logged.config"
     entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'
     logged.write_text(f"model_config_list {{ config {{ {entry} }} }}")
