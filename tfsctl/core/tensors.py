@@ -7,13 +7,14 @@ values than its shape, the last one is repeated; values beyond the shape are dro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.arrays import object_array
+from tfsctl.core.arrays import PIECE_VALUES, object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import decode_varint, encode_varint
 from tfsctl.errors import InvalidInput
@@ -81,12 +82,18 @@ def _packed(field_number: int, content: bytes) -> bytes:
     return bytes([field_number << 3 | 2]) + encode_varint(len(content)) + content
 
 
-def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], None] | None = None) -> np.ndarray:
-    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content cannot be used together.
+def padding_bytes(proto: protos.TensorProto) -> int:
+    """The bytes of the values that `from_proto` adds to a TensorProto with fewer values than its shape has."""
+    dtype = dtypes.BY_NUMBER.get(proto.dtype)
+    if dtype is None or proto.tensor_content:
+        return 0
+    have = len(getattr(proto, dtype.field)) // (2 if dtype.is_complex else 1)
+    missing = math.prod([max(0, dim.size) for dim in proto.tensor_shape.dim]) - have
+    return max(0, missing) * _value_bytes(dtype)
 
-    If there are fewer values than the shape has, `before_padding` is called with the bytes of the missing ones before
-    they are allocated.
-    """
+
+def from_proto(proto: protos.TensorProto) -> np.ndarray:
+    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content cannot be used together."""
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
@@ -105,7 +112,7 @@ def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], Non
     else:
         flat = _typed_values(proto, dtype)
         if len(flat) != count:
-            flat = _fit_count(flat, count, dtype, before_padding)
+            flat = _fit_count(flat, count, dtype)
     if len(shape) == 1:
         return flat
     try:
@@ -117,18 +124,30 @@ def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], Non
 def _typed_values(proto: protos.TensorProto, dtype: DType) -> np.ndarray:
     """The values in the typed field (`float_val`, `int_val`, …) of a TensorProto, as a flat array."""
     if dtype is dtypes.STRING:
-        return object_array(list(proto.string_val))
+        strings = proto.string_val
+        return object_array(strings if len(strings) > PIECE_VALUES else list(strings))
     if dtype.field == "float8_val":
         return np.frombuffer(proto.float8_val, dtype=dtype.numpy)
     values = getattr(proto, dtype.field)
     if dtype.field == "half_val":
-        return np.array(values, dtype=np.int32).astype(np.uint16).view(dtype.numpy)
+        return _converted(values, np.int32).astype(np.uint16).view(dtype.numpy)
     if dtype.is_complex:
-        parts = np.array(values, dtype=_component_dtype(dtype))
+        parts = _converted(values, _component_dtype(dtype))
         return parts[: len(parts) // 2 * 2].view(dtype.numpy)
     if dtype.field == "int_val":  # narrower integers keep their low bits, as in the C++ cast
-        return np.array(values, dtype=np.int32).astype(dtype.numpy)
-    return np.array(values, dtype=dtype.numpy)
+        return _converted(values, np.int32).astype(dtype.numpy)
+    return _converted(values, dtype.numpy)
+
+
+def _converted(values: Sequence[float], dtype: npt.DTypeLike) -> np.ndarray:
+    """The values of a repeated field as an array, many in pieces: other Python threads run in between."""
+    count = len(values)
+    if count <= PIECE_VALUES:
+        return np.array(values, dtype)
+    array = np.empty(count, dtype)
+    for start in range(0, count, PIECE_VALUES):
+        array[start : start + PIECE_VALUES] = values[start : start + PIECE_VALUES]
+    return array
 
 
 def _component_dtype(dtype: DType) -> np.dtype:
@@ -136,22 +155,25 @@ def _component_dtype(dtype: DType) -> np.dtype:
     return np.dtype(np.float32 if dtype.name == "complex64" else np.float64)
 
 
-def _fit_count(
-    values: np.ndarray, count: int, dtype: DType, before_padding: Callable[[int], None] | None
-) -> np.ndarray:
+def _fit_count(values: np.ndarray, count: int, dtype: DType) -> np.ndarray:
     """Repeat the last value, or drop values, until there are `count`."""
     have = len(values)
     if have > count:
         return values[:count]
-    padding = (count - have) * (_STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize)
-    if padding > MAX_PADDING_BYTES:
+    if (count - have) * _value_bytes(dtype) > MAX_PADDING_BYTES:
         raise InvalidInput(f"a TensorProto of {have} values for a shape of {count}")
-    if before_padding is not None:
-        before_padding(padding)
     padded = np.empty(count, dtype=dtype.numpy)
     padded[:have] = values
-    padded[have:] = values[-1] if have else (b"" if dtype is dtypes.STRING else 0)
+    value = values[-1] if have else (b"" if dtype is dtypes.STRING else 0)
+    step = PIECE_VALUES if dtype is dtypes.STRING else count  # numpy releases the GIL while it writes numbers
+    for start in range(have, count, step):
+        padded[start : start + step] = value
     return padded
+
+
+def _value_bytes(dtype: DType) -> int:
+    """The memory of one value; of a string, that of an empty one."""
+    return _STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize
 
 
 def _content_numbers(content: bytes, count: int, dtype: DType) -> np.ndarray:

@@ -9,12 +9,13 @@ import pytest
 
 from tfsctl.core import protos
 from tfsctl.core.arrays import object_array
-from tfsctl.server.grpc import framing
+from tfsctl.server.grpc import examples_response, framing
 from tfsctl.server.grpc.examples_response import (
     PIECE_RESULTS,
     fill_classifications,
     fill_regressions,
     framed_result,
+    framed_results,
 )
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
@@ -81,31 +82,55 @@ def test_configurations() -> None:
     assert max(pieces.sizes) < 2 * PIECE_BYTES
 
 
-@pytest.mark.parametrize("count", [1, PIECE_RESULTS, PIECE_RESULTS + 1, 3000])
-def test_classifications(count: int) -> None:
-    """The same response as one that is written at once."""
+def _class_rows(count: int) -> ClassRows:
     labels, scores = object_array([b"a", b"b"] * count).reshape(count, 2), RANDOM.random((count, 2), np.float32)
-    rows = ClassRows(labels, scores, (count, 2))
-    response = protos.ClassificationResponse(model_spec={"name": "m"})
+    return ClassRows(labels, scores, (count, 2))
+
+
+def _content(framed: bytes) -> bytes:
+    """The message in a frame."""
+    assert framed[:GRPC_PREFIX_BYTES] == framing.frame_prefix(len(framed) - GRPC_PREFIX_BYTES)
+    return framed[GRPC_PREFIX_BYTES:]
+
+
+@pytest.mark.parametrize("count", [1, PIECE_RESULTS, PIECE_RESULTS + 1, 3000])
+def test_classifications(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """The same response as one that is written at once."""
+    rows, response = _class_rows(count), protos.ClassificationResponse(model_spec={"name": "m"})
     most: list[int] = []
 
     def fill(message: Any, results: Any) -> None:
         most.append(len(results))
         fill_classifications(message, results)
 
-    framed = framed_result(response, protos.ClassificationResult(), rows, fill)
+    monkeypatch.setattr(examples_response, "fill_classifications", fill)
+    framed = framed_result(response, rows)
 
     expected = protos.ClassificationResponse(model_spec={"name": "m"})
     fill_classifications(expected.result, rows[:])
-    assert framed[:GRPC_PREFIX_BYTES] == framing.frame_prefix(len(framed) - GRPC_PREFIX_BYTES)
-    assert protos.ClassificationResponse.FromString(framed[GRPC_PREFIX_BYTES:]) == expected
+    assert protos.ClassificationResponse.FromString(_content(framed)) == expected
     assert max(most) <= PIECE_RESULTS
 
 
 def test_regressions() -> None:
     """As above."""
     values = RANDOM.random(2000, np.float32).tolist()
-    framed = framed_result(protos.RegressionResponse(), protos.RegressionResult(), values, fill_regressions)
+    framed = framed_result(protos.RegressionResponse(), values)
 
-    found = protos.RegressionResponse.FromString(framed[GRPC_PREFIX_BYTES:])
+    found = protos.RegressionResponse.FromString(_content(framed))
     assert [one.value for one in found.result.regressions] == values
+
+
+@pytest.mark.parametrize("count", [1, 3000])
+def test_multi_inference(count: int) -> None:
+    """The results of each task, in order."""
+    rows, values = _class_rows(count), RANDOM.random(count, np.float32).tolist()
+    response = protos.MultiInferenceResponse(results=[{"model_spec": {"signature_name": name}} for name in "abc"])
+    framed = framed_results(response, [rows, values, rows])
+
+    expected = protos.MultiInferenceResponse()
+    expected.CopyFrom(response)
+    fill_classifications(expected.results[0].classification_result, rows[:])
+    fill_regressions(expected.results[1].regression_result, values)
+    fill_classifications(expected.results[2].classification_result, rows[:])
+    assert protos.MultiInferenceResponse.FromString(_content(framed)) == expected

@@ -20,7 +20,7 @@ from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
-from tfsctl.server.grpc.examples_response import PIECE_RESULTS, fill_classifications, fill_regressions, framed_result
+from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, framed_results
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.model_calls import ModelCalls
@@ -234,7 +234,7 @@ class GrpcApi:
             model, signature, inputs = request.model, request.signature, request.inputs
             output_filter = request.output_filter
         else:
-            model, inputs = self._read_predict(request)
+            model, inputs = await self._read_predict(request)
             signature, output_filter = request.model_spec.signature_name, request.output_filter
         predicted = await service.predict(model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s)
         write = partial(predict_response, predicted.name, predicted.version, predicted.signature, predicted.outputs)
@@ -243,47 +243,46 @@ class GrpcApi:
             return write(as_content=self._as_content)
         return await self._threads.run(size, partial(write, as_content=self._as_content))
 
-    def _read_predict(self, request: protos.PredictRequest) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
-        """The model that a PredictRequest names, and its inputs."""
+    async def _read_predict(self, request: protos.PredictRequest) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
+        """The model that a PredictRequest names, and its inputs, made in a thread if they are large."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         model = model_ref(request.model_spec)
-        sent, inputs = request.inputs, {}
+        sent = request.inputs
         if len(sent) > _MANY_INPUTS:
             self._service.refuse_predict(model, request.model_spec.signature_name, sent)
         if len(sent) > _MAX_INPUTS:
             raise invalid_argument(f"A request of more than {_MAX_INPUTS} inputs")
-        for alias in sent:  # not items(), which protobuf has in Python
-            try:
-                inputs[alias] = tensors.from_proto(sent[alias], before_padding=_charge_padding)
-            except InvalidInput:
-                self._service.refuse_predict(model, request.model_spec.signature_name, sent)
-                raise invalid_argument(f"tensor parsing error: {alias}") from None
-        return model, inputs
+        paddings = [tensors.padding_bytes(sent[alias]) for alias in sent]
+        padding = sum([size for size in paddings if size <= tensors.MAX_PADDING_BYTES])  # larger ones are refused
+        if padding > _SMALL_PADDING_BYTES:
+            charge_memory(_COPIES_OF_PADDING * padding)
+        try:
+            size = request.ByteSize() + padding
+            if size <= LARGE_BYTES:
+                return model, _arrays(sent)
+            return model, await self._threads.run(size, _arrays, sent)
+        except _TensorError as error:
+            self._service.refuse_predict(model, request.model_spec.signature_name, sent)
+            raise invalid_argument(f"tensor parsing error: {error}") from None
 
     async def _classify(self, request: protos.ClassificationRequest, deadline_s: float | None) -> bytes:
         inferred = await self._infer_one(request, signature_examples.CLASSIFY_METHOD, deadline_s)
-        response = protos.ClassificationResponse()
-        return await self._inference_response(response, protos.ClassificationResult(), inferred, fill_classifications)
+        return await self._inference_response(protos.ClassificationResponse(), inferred)
 
     async def _regress(self, request: protos.RegressionRequest, deadline_s: float | None) -> bytes:
         inferred = await self._infer_one(request, signature_examples.REGRESS_METHOD, deadline_s)
-        response = protos.RegressionResponse()
-        return await self._inference_response(response, protos.RegressionResult(), inferred, fill_regressions)
+        return await self._inference_response(protos.RegressionResponse(), inferred)
 
     async def _inference_response(
-        self,
-        response: protos.ClassificationResponse | protos.RegressionResponse,
-        result: Message,
-        inferred: InferResult,
-        fill: Callable[[Any, Any], None],
+        self, response: protos.ClassificationResponse | protos.RegressionResponse, inferred: InferResult
     ) -> bytes:
         """The response with the results of one task, written in a thread if there are many."""
         _fill_model_spec(response.model_spec, inferred, 0)
         (results,) = inferred.results
         if len(results) <= PIECE_RESULTS:
-            return framed_result(response, result, results, fill)
-        return await self._threads.run(LARGE_BYTES, framed_result, response, result, results, fill)
+            return framed_result(response, results)
+        return await self._threads.run(LARGE_BYTES, framed_result, response, results)
 
     async def _infer_one(
         self, request: protos.ClassificationRequest | protos.RegressionRequest, method: str, deadline_s: float | None
@@ -294,9 +293,7 @@ class GrpcApi:
         task = (method, request.model_spec.signature_name)
         return await self._service.infer(ref, [task], request.input, deadline_s=deadline_s)
 
-    async def _multi_inference(
-        self, request: protos.MultiInferenceRequest, deadline_s: float | None
-    ) -> protos.MultiInferenceResponse:
+    async def _multi_inference(self, request: protos.MultiInferenceRequest, deadline_s: float | None) -> bytes:
         first = request.tasks[0].model_spec if request.tasks else protos.ModelSpec()
         ref = model_ref(first)  # the version of all tasks is the first one's, as in the real server
         self._service.check_tasks(
@@ -305,14 +302,11 @@ class GrpcApi:
         tasks = [(task.method_name, task.model_spec.signature_name) for task in request.tasks]
         inferred = await self._service.infer(ref, tasks, request.input, deadline_s=deadline_s)
         response = protos.MultiInferenceResponse()
-        for index, (method, _) in enumerate(tasks):
-            entry = response.results.add()
-            _fill_model_spec(entry.model_spec, inferred, index)
-            if method == signature_examples.CLASSIFY_METHOD:
-                fill_classifications(entry.classification_result, inferred.results[index][:])
-            else:
-                fill_regressions(entry.regression_result, inferred.results[index])
-        return response
+        for index in range(len(tasks)):
+            _fill_model_spec(response.results.add().model_spec, inferred, index)
+        if sum(map(len, inferred.results)) <= PIECE_RESULTS:
+            return framed_results(response, inferred.results)
+        return await self._threads.run(LARGE_BYTES, framed_results, response, inferred.results)
 
 
 def _parse(message_type: str, raw: bytes) -> Message:
@@ -329,10 +323,19 @@ def _parse_in_thread(
     return parse(bytes(message)) if request is None else request
 
 
-def _charge_padding(size: int) -> None:
-    """Count the memory of a tensor that has fewer values than its shape, and of what is made of it."""
-    if size > _SMALL_PADDING_BYTES:
-        charge_memory(_COPIES_OF_PADDING * size)
+class _TensorError(Exception):
+    """The tensor of an input is invalid. The message is the input's name."""
+
+
+def _arrays(sent: Mapping[str, protos.TensorProto]) -> dict[str, np.ndarray]:
+    """The arrays of a request's inputs, by name. Raises _TensorError."""
+    arrays = {}
+    for alias in sent:  # not items(), which protobuf has in Python
+        try:
+            arrays[alias] = tensors.from_proto(sent[alias])
+        except InvalidInput:
+            raise _TensorError(alias) from None
+    return arrays
 
 
 def _fill_model_spec(spec: protos.ModelSpec, inferred: InferResult, index: int) -> None:

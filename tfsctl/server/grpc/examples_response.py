@@ -1,37 +1,63 @@
-"""Writes the responses to Classify and Regress, with the results of a few examples at a time.
+"""Writes the responses to Classify, Regress and MultiInference, with the results of a few examples at a time.
 
-Other Python threads run in between. Format: tensorflow_serving/apis/classification.proto and regression.proto.
+Other Python threads run in between. Format: tensorflow_serving/apis/classification.proto, regression.proto and
+inference.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from tfsctl.core import protos
 from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import framing
 from tfsctl.server.signatures.examples import Classes, ClassRows
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
 PIECE_RESULTS = 512  # results of examples that are written by one call
-_RESULT_TAG = bytes([1 << 3 | LENGTH_DELIMITED])  # of the result in both responses
+_RESULT = 1  # field number of the result in the responses to Classify and Regress, and of each in MultiInference's
+_CLASSIFICATION, _REGRESSION = 2, 3  # field numbers of InferenceResult
+
+Results = ClassRows | Sequence[float]
+"""What one task found: classes, or values, for each example."""
 
 
-def framed_result(
-    response: Message, result: Message, results: ClassRows | Sequence[float], fill: Callable[[Any, Any], None]
-) -> bytes:
-    """A framed response with a result. `fill` writes some of the results into the empty `result`."""
-    parts = []
+def framed_result(response: protos.ClassificationResponse | protos.RegressionResponse, results: Results) -> bytes:
+    """A framed response to Classify or Regress, with the results. `response` has the other fields."""
+    return _framed([*_field(_RESULT, _pieces(results)), response.SerializeToString()])
+
+
+def framed_results(response: protos.MultiInferenceResponse, results_of_tasks: Sequence[Results]) -> bytes:
+    """A framed response to MultiInference, with the results of each task. `response` has the models of all tasks."""
+    parts: list[bytes] = []
+    for entry, results in zip(response.results, results_of_tasks, strict=True):
+        kind = _CLASSIFICATION if isinstance(results, ClassRows) else _REGRESSION
+        parts += _field(_RESULT, [entry.SerializeToString(), *_field(kind, _pieces(results))])
+    return _framed(parts)
+
+
+def _framed(parts: Sequence[bytes]) -> bytes:
+    return b"".join((framing.frame_prefix(sum(map(len, parts))), *parts))
+
+
+def _field(number: int, pieces: Sequence[bytes]) -> list[bytes]:
+    """A message field whose serialized value is in pieces."""
+    return [encode_varint(number << 3 | LENGTH_DELIMITED) + encode_varint(sum(map(len, pieces))), *pieces]
+
+
+def _pieces(results: Results) -> list[bytes]:
+    """A serialized ClassificationResult or RegressionResult, in pieces."""
+    pieces = []
     for start in range(0, len(results), PIECE_RESULTS):
-        result.Clear()
-        fill(result, results[start : start + PIECE_RESULTS])
-        parts.append(result.SerializeToString())
-    head = _RESULT_TAG + encode_varint(sum(map(len, parts)))
-    size = len(head) + sum(map(len, parts)) + response.ByteSize()
-    return b"".join((framing.frame_prefix(size), head, *parts, response.SerializeToString()))
+        some = slice(start, start + PIECE_RESULTS)
+        message: protos.ClassificationResult | protos.RegressionResult
+        if isinstance(results, ClassRows):
+            message = protos.ClassificationResult()
+            fill_classifications(message, results[some])
+        else:
+            message = protos.RegressionResult()
+            fill_regressions(message, results[some])
+        pieces.append(message.SerializeToString())
+    return pieces
 
 
 def fill_classifications(message: protos.ClassificationResult, results: Sequence[Classes]) -> None:
