@@ -21,9 +21,10 @@ from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.monitoring.recorder import NullRecorder
 from tfsctl.server.runtime import capi
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
+from tfsctl.server.runtime.size_analysis import Sizes
 from tfsctl.server.status import Code, ServingError
 
-X, Y = (Endpoint(name, f"{name}:0", dtypes.FLOAT, capi.Output(None, 0)) for name in "xy")
+X, Y = (Endpoint(name, f"{name}:0", dtypes.FLOAT, capi.Output(None, 0), Sizes.SHAPES) for name in "xy")
 ENOUGH_TO_BE_MEASURED = 10
 
 
@@ -357,7 +358,11 @@ def test_a_request_that_is_alone_is_run_at_once() -> None:
 
     async def work(harness: Harness) -> None:
         await harness.make_quick()
-        codec, moved = Doubler(), harness.coalescer.queue.operations
+        codec = Doubler()
+        await harness.submit(3.0, is_alone=True).answer
+        await harness.submit_number(4.0, codec, is_alone=True).answer  # such runs are known now
+        harness.session.runs.clear()
+        moved = harness.coalescer.queue.operations
         assert harness.submit(3.0, is_alone=True).answer.result()[0].tolist() == [6]
         assert harness.submit_number(4.0, codec, is_alone=True).answer.result() == "8.0"
         assert harness.submit_number(0, codec, is_alone=True).answer.result() is None

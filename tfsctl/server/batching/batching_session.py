@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from tfsctl.server.batching.batching_executor import BatchingExecutor
 from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, BatchTask
 from tfsctl.server.batching.tensors import rows_of
-from tfsctl.server.execution.pending_run import PendingRun, deadline_exceeded
+from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays
+from tfsctl.server.execution.pending_run import SMALL_BYTES, PendingRun, deadline_exceeded
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
@@ -36,15 +37,19 @@ class BatchingSession:
         self._recorder = recorder
         self._parameters = parameters
         self._scheduler = scheduler
-        self._executor = BatchingExecutor(session, parameters)
+        self._executor, self._loop_runs = BatchingExecutor(session, parameters), LoopRuns()
         self._queues: dict[object, BatchQueue] = {}
         self._running = 0
         self._changed = threading.Condition()
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether a run takes less time than the hand-over to a thread is worth."""
-        return self._executor.timing.is_quick
+    def may_hold_loop(self, task: BatchTask) -> bool:
+        """Whether a run of one task takes less time than the hand-over to a thread is worth."""
+        return (
+            self._executor.timing.is_quick
+            and task.nbytes < SMALL_BYTES
+            and self._loop_runs.may_hold(task.fetches, task.nbytes)
+            and self._loop_runs.is_known(_timing_key(task))
+        )
 
     def submit(self, run: PendingRun) -> None:
         """Queue a request; it is merged with others whatever its `merge_key`.
@@ -61,13 +66,13 @@ class BatchingSession:
             timer = loop.call_later(deadline_s - time.monotonic(), run.settle, deadline_exceeded())
             answer.add_done_callback(lambda _: timer.cancel())
         if rows <= room or not self._parameters.enable_large_batch_splitting:
-            queue.add(BatchTask(feeds, fetches, rows, deadline_s, answer))
+            queue.add(BatchTask(feeds, fetches, rows, run.nbytes, deadline_s, answer))
             return
         cuts = self._split_ranges(rows, room)
         parts = [loop.create_future() for _ in cuts]
         _join(parts, answer)
         for part, (start, end) in zip(parts, cuts, strict=True):
-            queue.add(BatchTask(_rows(feeds, start, end), fetches, end - start, deadline_s, part))
+            queue.add(BatchTask(_rows(feeds, start, end), fetches, end - start, run.nbytes, deadline_s, part))
 
     def cancel(self, run: PendingRun) -> None:
         """Nothing to do: a task whose answer was cancelled is dropped when its batch starts."""
@@ -104,7 +109,12 @@ class BatchingSession:
         """Run tasks as one batch, on this thread; the arrays of each."""
         now_s = time.monotonic()
         self._recorder.batch_started(self._parameters.thread_pool_name, [now_s - task.added_s for task in tasks])
-        return self._run([task.feeds for task in tasks], tasks[0].fetches, _timeout_ms(tasks))
+        is_measured = len(tasks) == 1 and self._executor.timing.runs_inline
+        start_s = time.thread_time()
+        arrays = self._run([task.feeds for task in tasks], tasks[0].fetches, _timeout_ms(tasks))
+        if is_measured:
+            self._loop_runs.add(_timing_key(tasks[0]), time.thread_time() - start_s)
+        return arrays
 
     def _run(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> Sequence[Arrays]:
         inputs = Stack.of_requests([[array for _, array in feeds] for feeds in requests])
@@ -126,6 +136,11 @@ class BatchingSession:
         """Wait for the last run, which may outlive its cancelled requests. Nothing may be submitted any more."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
+
+
+def _timing_key(task: BatchTask) -> Hashable:
+    """Equal for tasks whose runs take about the same time."""
+    return key_of_arrays(task.fetches, [array for _, array in task.feeds], task.nbytes)
 
 
 def _rows(feeds: Feeds, start: int, end: int) -> Feeds:

@@ -28,6 +28,7 @@ class BatchTask:
     feeds: Feeds
     fetches: Sequence[Endpoint]
     rows: int
+    nbytes: int
     deadline_s: float | None
     answer: asyncio.Future[Arrays]
     added_s: float = field(default_factory=time.monotonic)
@@ -46,9 +47,8 @@ class TaskBatch:
 class Runner(Protocol):
     """Runs the batches of a queue."""
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether a run takes less time than the hand-over to a thread is worth."""
+    def may_hold_loop(self, task: BatchTask) -> bool:
+        """Whether a run of one task takes less time than the hand-over to a thread is worth."""
 
     def begin(self) -> None:
         """Count a batch that is handed to a thread."""
@@ -85,7 +85,7 @@ class BatchScheduler:
                 queue.is_offered = False
                 continue
             self._ready.append(queue)  # behind the others: it may have more batches
-            if len(tasks) == 1 and self._idle_threads == self._thread_count and queue.runner.is_quick:
+            if len(tasks) == 1 and self._idle_threads == self._thread_count and queue.runner.may_hold_loop(tasks[0]):
                 _settle(tasks, _outcome(queue.runner, tasks))  # handing over to a thread would take longer
                 continue
             self._idle_threads -= 1

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from tfsctl.server.execution.executor import Executor
+from tfsctl.server.execution.loop_runs import key_of_stack
 from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, PendingRun, deadline_exceeded
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
+from tfsctl.server.runtime.session import Endpoint
 
 
 class Batch:
     """Requests that will be run at once by an executor. `key` is equal for requests that may join it."""
 
     __slots__ = (
+        "_is_converted",
         "_max_nbytes",
         "_max_requests",
         "_max_rows",
@@ -25,6 +29,7 @@ class Batch:
         "requests",
         "rows",
         "stacked",
+        "timing_key",
     )
 
     def __init__(
@@ -37,6 +42,9 @@ class Batch:
         self.is_full = max_requests <= 1 or self.rows >= max_rows
         """Whether no further request fits."""
         self._payloads: list[Any] = []
+        self._is_converted = False
+        self.timing_key: Hashable = None
+        """Equal for runs that take about the same time, once `stack` was called; None if there is no run of all."""
         self.stacked: StackedRun | None = None
         """The run of all requests, once it was made."""
 
@@ -49,6 +57,11 @@ class Batch:
         self.rows, self.nbytes = rows, nbytes
         self.is_full = len(self.requests) >= self._max_requests or rows >= self._max_rows
         return True
+
+    @property
+    def fetches(self) -> Sequence[Endpoint]:
+        """What the run fetches."""
+        return self.requests[0].fetches
 
     @property
     def is_small(self) -> bool:
@@ -79,10 +92,20 @@ class Batch:
         return released, nbytes
 
     def stack(self, *, is_timed: bool) -> StackedRun | None:
-        """The run of all requests. None if they have to be converted one by one.
+        """The run of all requests, which are converted by the first call. None if that has to be done one by one.
 
         `is_timed` limits its time by the last deadline of the requests.
         """
+        if not self._is_converted:
+            self._is_converted = True
+            self.stacked = self._converted()
+            if self.stacked is not None:
+                self.timing_key = key_of_stack(self.stacked, self.nbytes)
+        if is_timed and self.stacked is not None:
+            self.stacked.timeout_ms = self._timeout_ms()
+        return self.stacked
+
+    def _converted(self) -> StackedRun | None:
         first = self.requests[0]
         if first.codec is None:
             inputs = Stack(len(self._payloads), each=self._payloads)
@@ -91,9 +114,7 @@ class Batch:
             if arrays is None:
                 return None
             inputs = Stack(len(self._payloads), arrays=arrays)
-        timeout_ms = self._timeout_ms() if is_timed else 0
-        self.stacked = StackedRun(first.feeds, first.fetches, inputs, timeout_ms=timeout_ms, is_small=self.is_small)
-        return self.stacked
+        return StackedRun(first.feeds, first.fetches, inputs, is_small=self.is_small)
 
     def _timeout_ms(self) -> int:
         """How long the run may take: until the last deadline of its requests; 0 if one of them has none."""

@@ -1,8 +1,8 @@
 """The queue of one model: requests wait here for each other, and for their run.
 
 Requests that arrive within a few iterations of the event loop, or wait while others run, are coalesced into batches.
-A quick model runs on the event loop, for a few milliseconds at a time. A slow model, or a large run, runs in threads;
-requests wait until a thread is free. Rows are merged into one run only if that is known to change no answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it can have replicas.
+A quick model runs on the event loop, for a few milliseconds at a time (`loop_runs.py` says which runs may). A slow
+model, or a large run, runs in threads; requests wait until a thread is free. Rows are merged into one run only if that is known to change no answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it can have replicas.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from tfsctl.server.execution.batch import Batch
 from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
+from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays
 from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, Codec, PendingRun, deadline_exceeded
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 _LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other callbacks run
 _MAX_MERGED_ROWS = 1024
 _MAX_FORMED = 256  # requests in batches that are not full; a client's next request may have to wait for them
+_MAX_RUNS_ALONE = 4  # that take up to 1 ms each, on the loop
 _SHORT_QUEUE = 64  # requests that a quick model runs within one or two slices
 _RATE_WEIGHT = 0.1  # of the newest batch in the moving average of seconds per request
 
@@ -64,7 +67,7 @@ class RequestCoalescer:
         self._formed_requests = 0
         self._newest: PendingRun | None = None
         self._debouncer = LoopDebouncer(loop, self._coalescible, self._dispatch)
-        self._timing = RunTiming()
+        self._timing, self._loop_runs = RunTiming(), LoopRuns()
         self._alone = SessionExecutor(session, self._timing)
         self._merging = MergingExecutor(self._alone)
         self._replicas = ReplicaExecutor(session, name, self._timing)
@@ -97,7 +100,7 @@ class RequestCoalescer:
             limits.nbytes = nbytes
         run.is_waiting = True
         self.queue.push(run)
-        if run.deadline_s is not None and (is_long or not self._timing.is_quick):
+        if run.deadline_s is not None and (is_long or not self._may_hold_loop(run)):
             run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
         self._newest = run
         if not self._debouncer.is_scheduled:
@@ -148,7 +151,7 @@ class RequestCoalescer:
         while True:
             if self.queue.length:
                 self._form_batches()
-            if not formed or (is_blocked and not formed[0].is_small):
+            if not formed or (is_blocked and not self._may_hold_loop(formed[0])):
                 return None
             batch = formed.popleft()
             self._formed_requests -= len(batch.requests)
@@ -183,42 +186,71 @@ class RequestCoalescer:
         self._open[run.key] = batch
         return batch
 
+    def _may_hold_loop(self, run: PendingRun | Batch) -> bool:
+        """Whether a run may be on the loop if it is known to be quick."""
+        return self._timing.is_quick and run.is_small and self._loop_runs.may_hold(run.fetches, run.nbytes)
+
     def _dispatch(self) -> None:
         """Start waiting requests: on the loop if they are small and quick, otherwise in free threads."""
         end_s = time.perf_counter() + _LOOP_SLICE_S
         while (batch := self._next_batch()) is not None:
-            if not (batch.is_small and self._timing.is_quick):
+            result = None
+            if self._may_hold_loop(batch) and self._is_known(batch):
+                result = self._loop_runs.hold(partial(self._run, batch, is_on_loop=True), batch.fetches, batch.nbytes)
+            if result is None:
                 self.busy += 1
                 self._threads.submit(self._work, batch)
                 continue
-            result = self._run(batch, is_timed=False)
             self._finish(batch, result)
             if not (self.queue.length or self._formed):
                 self._last_finish_s = self._newest = None
                 return
             self._measure_rate(len(batch.requests))
-            if self._coalesces and batch.executor is self._alone and isinstance(result, Stack) and batch.stacked:
-                self._replicas.prepare(batch.stacked)  # this request succeeded alone while others waited
+            self._prepare_replicas(batch, result)
             if time.perf_counter() > end_s:
                 self._debouncer.notify()
                 return
         if not self.queue.length:
             self._newest = None  # it refers to its arrays and to its answer
 
+    def _is_known(self, batch: Batch) -> bool:
+        """Whether the run of a batch is known to be quick, or will not take place."""
+        try:
+            run = batch.stack(is_timed=False)
+        except Exception:  # noqa: BLE001 - `_run` handles it
+            return True
+        return run is None or self._loop_runs.is_known(batch.timing_key)
+
+    def _prepare_replicas(self, batch: Batch, result: Stack | list[Any]) -> None:
+        """Make replicas for requests like the one of a batch that succeeded alone while others waited."""
+        if self._coalesces and batch.executor is self._alone and isinstance(result, Stack) and batch.stacked:
+            self._replicas.prepare(batch.stacked)
+
     def _work(self, batch: Batch) -> None:
         """Run a batch in a thread."""
-        self._loop.call_soon_threadsafe(self._finish_work, batch, self._run(batch, is_timed=True))
+        is_measured = batch.is_small and self._timing.runs_inline
+        start_s = time.thread_time()
+        result = self._run(batch, is_on_loop=False) or []
+        cpu_s = time.thread_time() - start_s if is_measured else None
+        self._loop.call_soon_threadsafe(self._finish_work, batch, result, cpu_s)
 
-    def _finish_work(self, batch: Batch, result: Stack | list[Any]) -> None:
+    def _finish_work(self, batch: Batch, result: Stack | list[Any], cpu_s: float | None) -> None:
         self.busy -= 1
+        if cpu_s is not None and isinstance(result, Stack):
+            self._loop_runs.add(batch.timing_key, cpu_s)
         self._finish(batch, result)
         self._measure_rate(len(batch.requests))
+        if self._timing.is_quick and batch.is_small and (self.queue.length or self._formed):
+            self._prepare_replicas(batch, result)
         self._dispatch()
 
-    def _run(self, batch: Batch, *, is_timed: bool) -> Stack | list[Any]:
-        """Run a batch on this thread: the outputs, or a list of outcomes if requests had to be run alone."""
+    def _run(self, batch: Batch, *, is_on_loop: bool) -> Stack | list[Any] | None:
+        """Run a batch on this thread: the outputs, or a list of outcomes if requests had to be run alone.
+
+        On the loop, None if many requests have to be run alone.
+        """
         try:
-            run = batch.stack(is_timed=is_timed)
+            run = batch.stack(is_timed=not is_on_loop)
             if run is None:
                 return [None] * len(batch.requests)
             if run.inputs.count > 1:
@@ -230,6 +262,8 @@ class RequestCoalescer:
         if batch.stacked is None:
             return [None] * len(batch.requests)
         if len(batch.requests) > 1:
+            if is_on_loop and len(batch.requests) > _MAX_RUNS_ALONE:
+                return None
             return [self._run_alone(alone) for alone in batch.stacked.split()]
         outcome = self._run_alone(batch.stacked)
         return outcome if isinstance(outcome, Stack) else [outcome]
@@ -245,22 +279,33 @@ class RequestCoalescer:
         if run.deadline_s is not None and time.monotonic() > run.deadline_s:
             run.settle(deadline_exceeded())
             return
-        if self._timing.is_quick and run.is_small:
-            self._answer_alone(run, self._outcome_alone(run, run.payload, timeout_ms=0))
+        if run.codec is None:
+            key = key_of_arrays(run.fetches, run.payload, run.nbytes)
+        else:
+            key = run.codec, run.nbytes.bit_length()
+        if self._may_hold_loop(run) and self._loop_runs.is_known(key):
+            work = partial(self._outcome_alone, run, run.payload, timeout_ms=0)
+            self._answer_alone(run, self._loop_runs.hold(work, run.fetches, run.nbytes))
             return
         if run.deadline_s is not None:
             run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
         self.busy += 1
-        self._threads.submit(self._work_alone, run, run.payload, run.timeout_ms)
+        self._threads.submit(self._work_alone, run, run.payload, run.timeout_ms, key)
 
-    def _work_alone(self, run: PendingRun, payload: Any, timeout_ms: int) -> None:  # noqa: ANN401 - see PendingRun
+    def _work_alone(self, run: PendingRun, payload: Any, timeout_ms: int, key: Hashable) -> None:  # noqa: ANN401 - see PendingRun
         """Run a request in a thread."""
-        self._loop.call_soon_threadsafe(
-            self._finish_alone, run, self._outcome_alone(run, payload, timeout_ms=timeout_ms)
-        )
+        is_measured = run.is_small and self._timing.runs_inline
+        start_s = time.thread_time()
+        outcome = self._outcome_alone(run, payload, timeout_ms=timeout_ms)
+        cpu_s = time.thread_time() - start_s if is_measured and isinstance(outcome, list) else None
+        self._loop.call_soon_threadsafe(self._finish_alone, run, outcome, key, cpu_s)
 
-    def _finish_alone(self, run: PendingRun, outcome: Arrays | Exception | None) -> None:
+    def _finish_alone(
+        self, run: PendingRun, outcome: Arrays | Exception | None, key: Hashable, cpu_s: float | None
+    ) -> None:
         self.busy -= 1
+        if cpu_s is not None:
+            self._loop_runs.add(key, cpu_s)
         self._answer_alone(run, outcome)
         self._measure_rate(1)
         self._dispatch()

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tfsctl.server.status import Code, ServingError
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -29,17 +27,12 @@ _QUICK_RUNS_PER_SAMPLE = 16  # reading a thread's CPU time takes a microsecond, 
 
 
 class RunTiming:
-    """Whether the runs of one model are quick (below 1 ms). A model counts as slow until enough runs are measured.
-
-    A model that has asked for more memory than there is counts as slow for good: TensorFlow's allocator waits for ten
-    seconds before it gives up, and a request that made it wait can be repeated.
-    """
+    """Whether the runs of one model are quick (below 1 ms). A model counts as slow until enough runs are measured."""
 
     def __init__(self) -> None:
         self.is_quick = False
         self._recent_s: deque[float] = deque(maxlen=_SAMPLES)
         self._unmeasured = 0
-        self._lacks_memory = False
 
     def run(
         self,
@@ -50,7 +43,7 @@ class RunTiming:
         timeout_ms: int,
     ) -> list[np.ndarray]:
         """Run inline (in this thread only) if the model is quick or is being measured, else with TensorFlow's threads."""
-        if self.is_quick or self._needs_sample:
+        if self.runs_inline:
             return self.run_inline(partial(session.run, feeds, fetches, inline=True))
         arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
         self._skip_sample()
@@ -58,25 +51,24 @@ class RunTiming:
 
     def run_inline(self, work: Callable[[], _T], requests: int = 1) -> _T:
         """Call `work`, which runs that many requests in this thread, and measure it if a sample is due."""
-        is_sample = self._needs_sample
-        start_s = time.thread_time() if is_sample else time.perf_counter()
-        try:
+        if self._needs_sample:
+            start_s = time.thread_time()
             done = work()
-        except ServingError as error:
-            if error.code is Code.RESOURCE_EXHAUSTED:
-                self._lacks_memory, self.is_quick = True, False
-            raise
-        if is_sample:
             self._add((time.thread_time() - start_s) / requests)
         else:
+            start_s = time.perf_counter()
+            done = work()
             self._skip_sample((time.perf_counter() - start_s) / requests)
         return done
 
     @property
+    def runs_inline(self) -> bool:
+        """Whether the next run is inline, so that the CPU time of its thread is all that it takes."""
+        return self.is_quick or self._needs_sample
+
+    @property
     def _needs_sample(self) -> bool:
         """Whether the next run is to be measured."""
-        if self._lacks_memory:
-            return False
         if len(self._recent_s) < _SAMPLES:
             return True
         return self.is_quick and self._unmeasured >= _QUICK_RUNS_PER_SAMPLE
@@ -86,8 +78,7 @@ class RunTiming:
         self._unmeasured = _QUICK_RUNS_PER_SAMPLE if cpu_s > QUICK_RUN_S else 0
         self._recent_s.append(cpu_s)
         if len(self._recent_s) == _SAMPLES:
-            limit_s = SLOW_RUN_S if self.is_quick else QUICK_RUN_S
-            self.is_quick = statistics.median(self._recent_s) < limit_s and not self._lacks_memory
+            self.is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
 
     def _skip_sample(self, wall_s: float = 0.0) -> None:
         """Record a run whose CPU time was not measured. A long one makes the next run a sample."""

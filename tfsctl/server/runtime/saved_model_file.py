@@ -18,6 +18,7 @@ from tfsctl.core.wire_format import LENGTH_DELIMITED, fields, without_large_cont
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.runtime.graph_check import GraphCheck
+from tfsctl.server.runtime.size_analysis import SizeAnalysis, Sizes
 from tfsctl.server.status import Code, UnsafeVersionError
 
 _TEXT_FILE = "saved_model.pbtxt"  # TensorFlow reads it if there is no saved_model.pb
@@ -43,6 +44,8 @@ class MetaGraph:
     """Whether the graph has variables, and a saver that restores them."""
     needs_ranks: bool = False
     """Whether tensors of another rank than the signature's must not reach the graph."""
+    sizes: dict[str, Sizes] = field(default_factory=dict)
+    """What the sizes of tensors depend on in a run of each signature."""
     assets: tuple[str, ...] = ()
     """The files that it reads, relative to the folder of assets."""
 
@@ -127,12 +130,12 @@ def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
 
 
 def _read_meta_graph(data: memoryview) -> MetaGraph:
-    graph, check = MetaGraph(), GraphCheck(memory_limit_bytes())
+    graph, check, analysis = MetaGraph(), GraphCheck(memory_limit_bytes()), SizeAnalysis()
     small = bytearray()  # all fields but the graph and the objects
     for number, wire_type, start, value, end in fields(data):
         if number == _GRAPH and wire_type == LENGTH_DELIMITED:
             graph.graph_bytes += end - value
-            graph.has_variables |= _check_graph(data[value:end], check)
+            graph.has_variables |= _check_graph(data[value:end], check, analysis)
         elif number == _OBJECT_GRAPH:
             graph.has_object_graph = True
         else:
@@ -146,11 +149,12 @@ def _read_meta_graph(data: memoryview) -> MetaGraph:
     for name, definition in rest.signature_def.items():
         kept = graph.signature_defs[name] = protos.SignatureDef()
         kept.CopyFrom(definition)
+        graph.sizes[name] = analysis.sizes(output.name for output in kept.outputs.values())
     return graph
 
 
-def _check_graph(data: memoryview, check: GraphCheck) -> bool:
-    """Check a GraphDef and say whether variables are among its nodes."""
+def _check_graph(data: memoryview, check: GraphCheck, analysis: SizeAnalysis) -> bool:
+    """Check a GraphDef, add its nodes to the analysis, and say whether variables are among them."""
     has_variables = False
     for number, wire_type, _, value, end in fields(data):
         if wire_type != LENGTH_DELIMITED:
@@ -158,14 +162,15 @@ def _check_graph(data: memoryview, check: GraphCheck) -> bool:
         if number == _NODE:
             node = protos.NodeDef.FromString(_small(data[value:end], protos.NodeDef))
             check.check_node(node)
+            analysis.add_node(node)
             has_variables |= node.op in _VARIABLES
         elif number == _LIBRARY:
             for function in _messages(data[value:end], _FUNCTION):
-                _check_function(function, check)
+                _check_function(function, check, analysis)
     return has_variables
 
 
-def _check_function(data: memoryview, check: GraphCheck) -> None:
+def _check_function(data: memoryview, check: GraphCheck, analysis: SizeAnalysis) -> None:
     nodes: list[memoryview] = []
     other = bytearray()  # all fields but the nodes
     for number, wire_type, start, value, end in fields(data):
@@ -175,8 +180,11 @@ def _check_function(data: memoryview, check: GraphCheck) -> None:
             other += data[start:end]
     function = protos.FunctionDef.FromString(_small(memoryview(other), protos.FunctionDef))
     check.check_function(function)
-    for node in nodes:
-        check.check_node(protos.NodeDef.FromString(_small(node, protos.NodeDef)), function.signature.name)
+    analysis.add_function(function)
+    for serialized in nodes:
+        node = protos.NodeDef.FromString(_small(serialized, protos.NodeDef))
+        check.check_node(node, function.signature.name)
+        analysis.add_node(node, function.signature.name)
 
 
 def _small(data: memoryview, message: type[protos.NodeDef | protos.FunctionDef]) -> bytes:

@@ -19,6 +19,7 @@ from tfsctl.server.runtime import capi, op_libraries
 from tfsctl.server.runtime.allocator import release_free_memory
 from tfsctl.server.runtime.large_constants import MIN_GRAPH_BYTES, split_model
 from tfsctl.server.runtime.saved_model_file import MetaGraph, directory_bytes, parse_meta_graph, read_meta_graph
+from tfsctl.server.runtime.size_analysis import Sizes
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
@@ -29,12 +30,16 @@ _MAX_CACHED_ARGUMENTS = 256  # clients may request any combination of outputs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One input or output of a signature, and its tensor in the graph. `dtype` is None if it has no values in NumPy."""
+    """One input or output of a signature, and its tensor in the graph. `dtype` is None if it has no values in NumPy.
+
+    `sizes` is what the sizes of all tensors depend on in a run of the signature.
+    """
 
     alias: str
     tensor_name: str
     dtype: DType | None
     output: capi.Output
+    sizes: Sizes = Sizes.VALUES
 
 
 Feeds = Sequence[tuple[Endpoint, np.ndarray]]
@@ -110,7 +115,7 @@ class Session:
         self.graph_bytes = meta_graph.graph_bytes
         self.signature_defs: Mapping[str, protos.SignatureDef] = meta_graph.signature_defs
         self.has_object_graph = meta_graph.has_object_graph
-        self._needs_ranks = meta_graph.needs_ranks
+        self._needs_ranks, self._sizes = meta_graph.needs_ranks, meta_graph.sizes
         self.bound: dict[str, BoundSignature] = {}
         """The signatures that were used so far."""
         self._run_arguments: dict[object, _RunArguments] = {}
@@ -172,8 +177,11 @@ class Session:
         bound = self.bound.get(name)
         if bound is None and name in self.signature_defs:
             definition = self.signature_defs[name]
-            inputs = {alias: self._endpoint(alias, definition.inputs[alias]) for alias in sorted(definition.inputs)}
-            outputs = {alias: self._endpoint(alias, definition.outputs[alias]) for alias in sorted(definition.outputs)}
+            sizes = self._sizes.get(name, Sizes.VALUES)
+            inputs, outputs = (
+                {alias: self._endpoint(alias, infos[alias], sizes) for alias in sorted(infos)}
+                for infos in (definition.inputs, definition.outputs)
+            )
             kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
             bound = self.bound[name] = BoundSignature(
                 inputs, outputs, kinds, tuple(outputs.values()), self._ranks(definition)
@@ -184,11 +192,11 @@ class Session:
         shapes = {alias: info.tensor_shape for alias, info in definition.inputs.items() if self._needs_ranks}
         return {alias: len(shape.dim) for alias, shape in shapes.items() if shape.dim and not shape.unknown_rank}
 
-    def _endpoint(self, alias: str, info: protos.TensorInfo) -> Endpoint:
+    def _endpoint(self, alias: str, info: protos.TensorInfo, sizes: Sizes) -> Endpoint:
         operation, index = _parse_tensor_name(info.name)
         pointer = capi.gil_held().TF_GraphOperationByName(self.graph, operation.encode()) if operation else None
         output = capi.Output(pointer, index)
-        return Endpoint(alias, info.name, dtypes.BY_NUMBER.get(info.dtype), output)
+        return Endpoint(alias, info.name, dtypes.BY_NUMBER.get(info.dtype), output, sizes)
 
     def run(
         self,

@@ -1,0 +1,92 @@
+"""Which runs of a quick model may hold the event loop: those that are known to end within milliseconds.
+
+Other clients wait while a run holds the event loop. That a model was quick so far does not mean that its next run is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from tfsctl.server.execution.stacked_run import StackedRun
+from tfsctl.server.runtime.session import Endpoint
+from tfsctl.server.runtime.size_analysis import Sizes
+
+_T = TypeVar("_T")
+
+_MAX_HOLD_S = 0.008  # of CPU
+_WAITED_S = 1.0  # a run that takes this long waits for memory
+_MAX_CONTENT_BYTES = 32 * 1024
+_MIN_CONTENT_BYTES = 2 * 1024
+_MAX_KNOWN = 4096
+
+
+class LoopRuns:
+    """Learns from the runs of one model in threads which others may be on the event loop.
+
+    - If the shapes of the inputs decide about all sizes, a run may be on the loop after one with such shapes took few
+      milliseconds in a thread. Sizes between two powers of two count as equal.
+    - If the contents of strings (or of other inputs) decide about sizes, their bytes are limited as well, to fewer after
+      a run that took longer.
+    - If a value of the request may ask for any size, no run is on the loop.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[Hashable] = set()
+        self._max_content_bytes = _MAX_CONTENT_BYTES
+
+    def may_hold(self, fetches: Sequence[Endpoint], nbytes: int) -> bool:
+        """Whether runs with these fetches and as many bytes may be on the loop at all."""
+        sizes = _sizes(fetches)
+        return sizes is Sizes.SHAPES or (sizes is Sizes.CONTENTS and nbytes <= self._max_content_bytes)
+
+    def is_known(self, key: Hashable) -> bool:
+        """Whether runs with this key are known to take few milliseconds."""
+        return key in self._known
+
+    def add(self, key: Hashable, cpu_s: float) -> None:
+        """Record the CPU seconds of a run in a thread."""
+        if cpu_s > _MAX_HOLD_S:
+            self._known.discard(key)
+            return
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known.add(key)
+
+    def hold(self, work: Callable[[], _T], fetches: Sequence[Endpoint], nbytes: int) -> _T:
+        """Call `work`, which is a run on the loop. Larger ones stay off it if it takes long."""
+        if nbytes <= _MIN_CONTENT_BYTES or _sizes(fetches) is not Sizes.CONTENTS:
+            return work()
+        start_s, start_cpu_s = time.perf_counter(), time.thread_time()
+        done = work()
+        if time.thread_time() - start_cpu_s > _MAX_HOLD_S or time.perf_counter() - start_s > _WAITED_S:
+            self._max_content_bytes = max(_MIN_CONTENT_BYTES, nbytes // 2)
+        return done
+
+
+def key_of_arrays(fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray], nbytes: int) -> Hashable:
+    """Equal for runs of one request that take about the same time."""
+    return (*fetches, nbytes.bit_length(), *[_rounded(array.shape) for array in arrays])
+
+
+def key_of_stack(run: StackedRun, nbytes: int) -> Hashable:
+    """Equal for runs of several requests that take about the same time."""
+    inputs = run.inputs
+    if inputs.has_arrays:
+        return key_of_arrays(run.fetches, inputs.arrays or (), nbytes)
+    shapes = {tuple([_rounded(array.shape) for array in arrays]) for arrays in inputs.each}
+    return (*run.fetches, nbytes.bit_length(), inputs.count.bit_length(), frozenset(shapes))
+
+
+def _rounded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([size.bit_length() for size in shape])
+
+
+def _sizes(fetches: Sequence[Endpoint]) -> Sizes:
+    """What the sizes in a run with these fetches depend on."""
+    if len(fetches) == 1:  # as below, in half of the time
+        return fetches[0].sizes
+    return max([fetch.sizes for fetch in fetches], default=Sizes.VALUES)
