@@ -19,7 +19,7 @@ from tfsctl.server.grpc.examples_response import (
 )
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
-from tfsctl.server.signatures.examples import ClassRows
+from tfsctl.server.signatures.examples import ClassRows, ValueRows
 
 MANY = 20_000
 RANDOM = np.random.default_rng(1)
@@ -114,23 +114,23 @@ def test_classifications(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 def test_regressions() -> None:
     """As above."""
-    values = RANDOM.random(2000, np.float32).tolist()
-    framed = framed_result(protos.RegressionResponse(), values)
+    values = RANDOM.random(2000, np.float32)
+    framed = framed_result(protos.RegressionResponse(), ValueRows(values))
 
     found = protos.RegressionResponse.FromString(_content(framed))
-    assert [one.value for one in found.result.regressions] == values
+    assert [one.value for one in found.result.regressions] == values.tolist()
 
 
 @pytest.mark.parametrize("count", [1, 3000])
 def test_multi_inference(count: int) -> None:
     """The results of each task, in order."""
-    rows, values = _class_rows(count), RANDOM.random(count, np.float32).tolist()
+    rows, values = _class_rows(count), RANDOM.random(count, np.float32)
     response = protos.MultiInferenceResponse(results=[{"model_spec": {"signature_name": name}} for name in "abc"])
-    framed = framed_results(response, [rows, values, rows])
+    framed = framed_results(response, [rows, ValueRows(values), rows])
 
     expected = protos.MultiInferenceResponse()
     expected.CopyFrom(response)
     fill_classifications(expected.results[0].classification_result, rows[:])
-    fill_regressions(expected.results[1].regression_result, values)
+    fill_regressions(expected.results[1].regression_result, values.tolist())
     fill_classifications(expected.results[2].classification_result, rows[:])
     assert protos.MultiInferenceResponse.FromString(_content(framed)) == expected

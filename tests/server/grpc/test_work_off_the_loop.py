@@ -15,6 +15,7 @@ from tfsctl.server.grpc import api, examples_response, framing
 from tfsctl.server.grpc.api import GrpcApi
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.service.model_service import InferResult, PredictResult
+from tfsctl.server.signatures.examples import ValueRows
 from tfsctl.server.status import Code
 
 SERVICE = "/tensorflow.serving.PredictionService/"
@@ -36,7 +37,7 @@ class FakeService:
 
     async def infer(self, _model: object, tasks: Sequence[object], *_arguments: object, **_options: object) -> Any:
         """Many values for each task."""
-        return InferResult("m", 1, ["s"] * len(tasks), [[0.5] * MANY for _ in tasks])
+        return InferResult("m", 1, ["s"] * len(tasks), [ValueRows(np.full(MANY, 0.5, np.float32)) for _ in tasks])
 
 
 def answer(method: str, request: Any) -> GrpcResponse:

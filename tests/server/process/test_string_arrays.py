@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from queue import SimpleQueue
 from typing import Any
 
@@ -25,27 +26,34 @@ def collected(count: int) -> StringParts:
 
 
 def test_the_strings_of_a_large_array_outlive_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are handed over in small parts when the last view is gone."""
+    """They are handed over when the last view is gone."""
     garbage: SimpleQueue[Any] = SimpleQueue()
     monkeypatch.setattr(string_arrays, "_garbage", lambda: garbage)
     array = collected(COUNT).array()
     view = array.reshape(2, -1)[1]
+    assert type(array) is np.ndarray
     assert view[0] == b"%d" % (COUNT // 2)
 
     del array
     assert garbage.empty()
     del view
-    parts = garbage.get_nowait()
-    assert sum(part.size for part in parts) == COUNT
-    assert max(part.size for part in parts) <= PIECE_VALUES
-    assert parts[-1][-1] == b"%d" % (COUNT - 1)
+    left = garbage.get_nowait()
+    assert left.tolist() == [b"%d" % index for index in range(COUNT)]
+    left[:] = None
+    del left
+    assert garbage.empty()
 
 
 def test_a_thread_frees_them() -> None:
-    """One part after the other."""
-    parts = [np.array([b"x"], object) for _ in range(3)]
-    string_arrays._garbage().put(parts)
-    wait_for(lambda: not parts)
+    """No reference to a string is left."""
+    text = b"text %d" % COUNT
+    references = sys.getrefcount(text)
+    strings = collected(COUNT)
+    strings.add([text])
+    array = strings.array()
+    assert sys.getrefcount(text) == references + 1
+    del array
+    wait_for(lambda: sys.getrefcount(text) == references)
 
 
 @pytest.mark.parametrize("count", [0, 1, PIECE_VALUES, 3 * PIECE_VALUES + 1])

@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from tfsctl.core import protos
 from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import framing
-from tfsctl.server.signatures.examples import Classes, ClassRows
+from tfsctl.server.signatures.examples import Classes, ClassRows, Results
 
 PIECE_RESULTS = 512  # results of examples that are written by one call
 _RESULT = 1  # field number of the result in the responses to Classify and Regress, and of each in MultiInference's
 _CLASSIFICATION, _REGRESSION = 2, 3  # field numbers of InferenceResult
-
-Results = ClassRows | Sequence[float]
-"""What one task found: classes, or values, for each example."""
 
 
 def framed_result(response: protos.ClassificationResponse | protos.RegressionResponse, results: Results) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from tfsctl.server.gzip_bodies import decompress
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, Pairs
 from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.status import Code, ServingError
@@ -94,8 +95,9 @@ def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMP
     compression, RESOURCE_EXHAUSTED if the message has more than `limit` bytes when decompressed.
     """
     check_frame(body)
-    message = body[GRPC_PREFIX_BYTES:]
-    return _decompress(headers, body[0], message, limit) if body[0] else message
+    if body[0]:
+        return _decompress(headers, body[0], memoryview(body)[GRPC_PREFIX_BYTES:], limit)
+    return body[GRPC_PREFIX_BYTES:]
 
 
 def plain_message(body: bytes) -> bytes | None:
@@ -118,7 +120,7 @@ def is_compressed(body: bytes) -> bool:
     return body[:1] not in (b"", b"\0")
 
 
-def _decompress(headers: Mapping[bytes, bytes], flag: int, message: bytes, limit: int) -> bytes:
+def _decompress(headers: Mapping[bytes, bytes], flag: int, message: memoryview, limit: int) -> bytes:
     """The message, decompressed by the `grpc-encoding` of the call. Raises as `unframe` does."""
     encoding = headers.get(b"grpc-encoding", b"identity")
     if flag != 1 or encoding == b"identity":
@@ -128,12 +130,11 @@ def _decompress(headers: Mapping[bytes, bytes], flag: int, message: bytes, limit
     window_bits = _WINDOW_BITS.get(encoding)
     if window_bits is None:
         raise ServingError(Code.UNIMPLEMENTED, f"Compression {encoding.decode('latin-1')} is not supported")
-    decompressor = zlib.decompressobj(window_bits)
     try:
-        plain = decompressor.decompress(message, limit)
+        plain, is_whole = decompress(message, window_bits, limit)
     except zlib.error:
         raise ServingError(Code.INTERNAL, "The compressed message cannot be unpacked") from None
-    if decompressor.eof:
+    if is_whole:
         return plain
     if len(plain) < limit:
         raise ServingError(Code.INTERNAL, "The compressed message is truncated")

@@ -6,8 +6,8 @@ in whichever thread drops the last reference: often that of the event loop.
 
 from __future__ import annotations
 
+import sys
 import threading
-import weakref
 from collections.abc import Sequence
 from functools import lru_cache
 from queue import SimpleQueue
@@ -42,30 +42,41 @@ class StringParts:
         self.size += strings.size
 
     def array(self) -> np.ndarray:
-        """All strings in one flat array. Many are freed by a thread, once the array and its views are gone."""
+        """All strings in one flat array, no longer here. Many are freed by a thread, once it and its views are gone."""
         if len(self._parts) == 1:
             return self._parts[0]
-        array = np.empty(self.size, object)
+        array = _LargeArray((self.size,), object) if self.size >= _MIN_VALUES else np.empty(self.size, object)
+        parts, self._parts = self._parts[::-1], []
         at = 0
-        for part in self._parts:
+        while parts:
+            part = parts.pop()  # and free it: all of them at the end would take long
             array[at : at + part.size] = part
             at += part.size
-        if array.size >= _MIN_VALUES:
-            # The parts own the strings as well, so that freeing the array frees no string.
-            weakref.finalize(array, _garbage().put, self._parts).atexit = False
-        return array
+        return array.view(np.ndarray)
+
+
+class _LargeArray(np.ndarray):
+    """An array of strings that a thread empties before it is freed. All others are views of it."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Give the array to the thread; called again when the thread is done."""
+        if self.base is None and self[0] is not None and not sys.is_finalizing():
+            _garbage().put(self)
 
 
 @lru_cache(maxsize=None)
-def _garbage() -> SimpleQueue[_Parts]:
+def _garbage() -> SimpleQueue[np.ndarray]:
     """The queue of what is to be freed, read by a thread that never ends."""
-    queue: SimpleQueue[_Parts] = SimpleQueue()
+    queue: SimpleQueue[np.ndarray] = SimpleQueue()
     threading.Thread(target=_free, args=(queue,), name="free", daemon=True).start()
     return queue
 
 
-def _free(queue: SimpleQueue[_Parts]) -> None:
+def _free(queue: SimpleQueue[np.ndarray]) -> None:
     while True:
-        parts = queue.get()
-        while parts:
-            parts.pop()
+        array = queue.get()
+        for start in range(array.size - PIECE_VALUES, -PIECE_VALUES, -PIECE_VALUES):  # the first value is the last one
+            array[max(0, start) : start + PIECE_VALUES] = None
+        del array

@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef
+from tfsctl.server.gzip_bodies import decompress
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
@@ -253,12 +254,11 @@ def _unescape(text: str) -> str:
 
 def _gunzip(body: bytes, limit: int) -> bytes:
     """The decompressed body; empty if it is no complete gzip stream or expands past the limit, as in the real server."""
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        plain = unpacker.decompress(body, limit)
+        plain, is_whole = decompress(memoryview(body), zlib.MAX_WBITS | 16, limit)
     except zlib.error:
         return b""
-    return plain if unpacker.eof else b""
+    return plain if is_whole else b""
 
 
 def _html(status: HTTPStatus) -> RestResponse:

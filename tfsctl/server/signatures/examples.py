@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.arrays import object_array
+from tfsctl.core.arrays import PIECE_VALUES
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.server.execution.servable import Servable
+from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -48,6 +50,25 @@ class ClassRows:
         return [Classes(tuple(row), tuple(values)) for row, values in zip(labels, scores, strict=True)]
 
 
+class ValueRows:
+    """The value of each example, made of the output array when it is read."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self._values)
+
+    def __getitem__(self, rows: slice) -> list[float]:
+        """The values of some examples."""
+        values: list[float] = self._values[rows].tolist()
+        return values
+
+
+Results = ClassRows | ValueRows
+
+
 @dataclass(frozen=True, slots=True)
 class BoundTask:
     """A classify or regress task: its signature, bound to the graph of a version."""
@@ -57,7 +78,7 @@ class BoundTask:
     input: Endpoint
     outputs: Mapping[str, Endpoint] = field(default_factory=dict)
 
-    def result(self, arrays: Mapping[str, np.ndarray], examples: int) -> ClassRows | list[float]:
+    def result(self, arrays: Mapping[str, np.ndarray], examples: int) -> Results:
         """The results of this task, one for each example. `arrays` are the fetched arrays by tensor name."""
         own = {key: arrays[endpoint.tensor_name] for key, endpoint in self.outputs.items()}
         return _classes(own, examples) if self.method == CLASSIFY_METHOD else _values(own[_OUTPUTS], examples)
@@ -113,16 +134,21 @@ def serialized_examples(message: protos.Input) -> np.ndarray:
     Raises INVALID_ARGUMENT if there are no examples.
     """
     kind = message.WhichOneof("kind")
-    examples: list[bytes] = []
+    examples: Iterable[protos.Example] = ()
+    context = b""
     if kind == "example_list":
-        examples = [example.SerializeToString() for example in message.example_list.examples]
+        examples = message.example_list.examples
     elif kind == "example_list_with_context":
         listed = message.example_list_with_context
         context = listed.context.SerializeToString()  # concatenated messages are merged when they are parsed
-        examples = [context + example.SerializeToString() for example in listed.examples]
-    if not examples:
+        examples = listed.examples
+    serialized = (context + example.SerializeToString() for example in examples)
+    strings = StringParts()
+    while part := list(islice(serialized, PIECE_VALUES)):
+        strings.add(part)
+    if not strings.size:
         raise invalid_argument("Input is empty.")
-    return object_array(examples)
+    return strings.array()
 
 
 def context_bytes(message: protos.Input) -> int:
@@ -140,13 +166,13 @@ def example_count(message: protos.Input) -> int:
 
 async def run(
     servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray, *, deadline_s: float | None
-) -> list[ClassRows | list[float]]:
+) -> list[Results]:
     """Run all tasks in one run, each on the same examples. Returns the results in the order of the tasks."""
     feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, await servable.run(feeds, fetches, deadline_s=deadline_s))
 
 
-def run_now(servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray) -> list[ClassRows | list[float]]:
+def run_now(servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray) -> list[Results]:
     """Like `run`, on this thread and regardless of the queue."""
     feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, servable.run_now(feeds, fetches))
@@ -163,7 +189,7 @@ def _feeds_and_fetches(
 
 def _results(
     tasks: Sequence[BoundTask], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
-) -> list[ClassRows | list[float]]:
+) -> list[Results]:
     by_tensor = {endpoint.tensor_name: array for endpoint, array in zip(fetches, arrays, strict=True)}
     return [task.result(by_tensor, len(examples)) for task in tasks]
 
@@ -185,7 +211,7 @@ def _classes(outputs: Mapping[str, np.ndarray], examples: int) -> ClassRows:
     return ClassRows(outputs.get(_CLASSES), outputs.get(_SCORES), (examples, sizes[0]))
 
 
-def _values(array: np.ndarray, examples: int) -> list[float]:
+def _values(array: np.ndarray, examples: int) -> ValueRows:
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         shape = ",".join(map(str, array.shape))
         raise invalid_argument(
@@ -196,8 +222,7 @@ def _values(array: np.ndarray, examples: int) -> list[float]:
     found = dtypes.from_numpy(array.dtype)
     if found is not dtypes.FLOAT:
         raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {found.enum_name}")
-    values: list[float] = array.ravel().tolist()
-    return values
+    return ValueRows(array.ravel())
 
 
 def check_tasks(servable: Servable, specs: Iterable[tuple[str, str, str]], *, check_method_name: bool) -> None:

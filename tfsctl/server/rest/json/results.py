@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tfsctl.server.rest.json.text import INDENT, float_text, quote
-from tfsctl.server.signatures.examples import Classes, ClassRows
+from tfsctl.server.signatures.examples import Classes, ClassRows, ValueRows
 
 _PIECE_ROWS = 512  # written by one call, during which no other Python thread runs
 
@@ -25,9 +23,11 @@ def _classes(row: Classes) -> str:
     return f"[{', '.join(texts)}]"
 
 
-def regressions(values: Sequence[float]) -> bytes:
+def regressions(results: ValueRows) -> bytes:
     """The body of a regress answer: a value for each example."""
-    return f'{{\n{INDENT}"results": [{", ".join(map(float_text, values))}]\n}}'.encode()
+    pieces = (results[start : start + _PIECE_ROWS] for start in range(0, len(results), _PIECE_ROWS))
+    texts = [", ".join(map(float_text, values)).encode() for values in pieces]
+    return b'{\n%b"results": [%b]\n}' % (INDENT.encode(), b", ".join(texts))
 
 
 def error(message: str) -> bytes:
