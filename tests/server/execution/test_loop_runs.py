@@ -153,7 +153,7 @@ def test_many_bytes_whose_contents_decide_run_in_threads() -> None:
 
 
 def test_a_long_run_lowers_the_bytes_whose_contents_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of as many bytes are in threads from then on."""
+    """Runs of as many bytes are in threads for a while."""
     runs, fetches = LoopRuns(), output(Sizes.CONTENTS)
     assert runs.may_hold(fetches, 20_000)
     runs.hold(lambda: None, fetches, 20_000)
@@ -163,6 +163,9 @@ def test_a_long_run_lowers_the_bytes_whose_contents_decide(monkeypatch: pytest.M
 
     assert not runs.may_hold(fetches, 20_000)
     assert runs.may_hold(fetches, 10_000)
+    for _ in range(1000):
+        runs.hold(lambda: None, fetches, 10)
+    assert runs.may_hold(fetches, 20_000)
 
 
 def test_a_long_run_in_a_thread_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -76,6 +77,7 @@ class RequestCoalescer:
         self.busy = 0
         """How many of them run a batch."""
         self._threads = priorities.low_priority_executor(self.workers, f"run-{name}")
+        self._first_runs = ThreadPoolExecutor(1, thread_name_prefix=f"first-{name}")  # of a kind: soon, or many wait
         self._seconds_per_request = 0.0
         self._last_finish_s: float | None = None
 
@@ -134,6 +136,7 @@ class RequestCoalescer:
         """End the threads, after their last run."""
         self._replicas.close()
         self._threads.shutdown(wait=True)
+        self._first_runs.shutdown(wait=True)
 
     def _coalescible(self) -> int:
         """How many requests wait, if they may be run together."""
@@ -194,12 +197,11 @@ class RequestCoalescer:
         """Start waiting requests: on the loop if they are small and quick, otherwise in free threads."""
         end_s = time.perf_counter() + _LOOP_SLICE_S
         while (batch := self._next_batch()) is not None:
-            result = None
-            if self._may_hold_loop(batch) and self._is_known(batch):
+            result, may_hold_loop = None, self._may_hold_loop(batch)
+            if may_hold_loop and self._is_known(batch):
                 result = self._loop_runs.hold(partial(self._run, batch, is_on_loop=True), batch.fetches, batch.nbytes)
             if result is None:
-                self.busy += 1
-                self._threads.submit(self._work, batch)
+                self._start_in_thread(may_hold_loop, self._work, batch)
                 continue
             self._finish(batch, result)
             if not (self.queue.length or self._formed):
@@ -212,6 +214,11 @@ class RequestCoalescer:
                 return
         if not self.queue.length:
             self._newest = None  # it refers to its arrays and to its answer
+
+    def _start_in_thread(self, is_first: bool, work: Callable[..., None], *arguments: object) -> None:
+        """Run in a thread. The first run of a kind, which the next ones on the loop wait for, has normal priority."""
+        self.busy += 1
+        (self._first_runs if is_first else self._threads).submit(work, *arguments)
 
     def _is_known(self, batch: Batch) -> bool:
         """Whether the run of a batch is known to be quick, or will not take place."""
@@ -283,14 +290,14 @@ class RequestCoalescer:
             key = key_of_arrays(run.fetches, run.payload, run.nbytes)
         else:
             key = run.codec, run.nbytes.bit_length()
-        if self._may_hold_loop(run) and self._loop_runs.is_known(key):
+        may_hold_loop = self._may_hold_loop(run)
+        if may_hold_loop and self._loop_runs.is_known(key):
             work = partial(self._outcome_alone, run, run.payload, timeout_ms=0)
             self._answer_alone(run, self._loop_runs.hold(work, run.fetches, run.nbytes))
             return
         if run.deadline_s is not None:
             run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
-        self.busy += 1
-        self._threads.submit(self._work_alone, run, run.payload, run.timeout_ms, key)
+        self._start_in_thread(may_hold_loop, self._work_alone, run, run.payload, run.timeout_ms, key)
 
     def _work_alone(self, run: PendingRun, payload: Any, timeout_ms: int, key: Hashable) -> None:  # noqa: ANN401 - see PendingRun
         """Run a request in a thread."""

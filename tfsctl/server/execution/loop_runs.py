@@ -21,6 +21,7 @@ _MAX_HOLD_S = 0.008  # of CPU
 _WAITED_S = 1.0  # a run that takes this long waits for memory
 _MAX_CONTENT_BYTES = 32 * 1024
 _MIN_CONTENT_BYTES = 2 * 1024
+_RUNS_UNTIL_TRIED = 1000  # after a long run, which may have been that of TensorFlow preparing replicas
 _MAX_KNOWN = 4096
 
 
@@ -29,14 +30,15 @@ class LoopRuns:
 
     - If the shapes of the inputs decide about all sizes, a run may be on the loop after one with such shapes took few
       milliseconds in a thread. Sizes between two powers of two count as equal.
-    - If the contents of strings (or of other inputs) decide about sizes, their bytes are limited as well, to fewer after
-      a run that took longer.
+    - If the contents of strings (or of other inputs) decide about sizes, their bytes are limited as well, for a while
+      to fewer after a run that took longer.
     - If a value of the request may ask for any size, no run is on the loop.
     """
 
     def __init__(self) -> None:
         self._known: set[Hashable] = set()
         self._max_content_bytes = _MAX_CONTENT_BYTES
+        self._runs_since_long = 0
 
     def may_hold(self, fetches: Sequence[Endpoint], nbytes: int) -> bool:
         """Whether runs with these fetches and as many bytes may be on the loop at all."""
@@ -57,13 +59,19 @@ class LoopRuns:
         self._known.add(key)
 
     def hold(self, work: Callable[[], _T], fetches: Sequence[Endpoint], nbytes: int) -> _T:
-        """Call `work`, which is a run on the loop. Larger ones stay off it if it takes long."""
-        if nbytes <= _MIN_CONTENT_BYTES or _sizes(fetches) is not Sizes.CONTENTS:
+        """Call `work`, which is a run on the loop. Larger ones stay off it for a while if it takes long."""
+        if _sizes(fetches) is not Sizes.CONTENTS:
+            return work()
+        self._runs_since_long += 1
+        if self._runs_since_long >= _RUNS_UNTIL_TRIED:
+            self._runs_since_long = 0
+            self._max_content_bytes = min(2 * self._max_content_bytes, _MAX_CONTENT_BYTES)
+        if nbytes <= _MIN_CONTENT_BYTES:
             return work()
         start_s, start_cpu_s = time.perf_counter(), time.thread_time()
         done = work()
         if time.thread_time() - start_cpu_s > _MAX_HOLD_S or time.perf_counter() - start_s > _WAITED_S:
-            self._max_content_bytes = max(_MIN_CONTENT_BYTES, nbytes // 2)
+            self._max_content_bytes, self._runs_since_long = max(_MIN_CONTENT_BYTES, nbytes // 2), 0
         return done
 
 
