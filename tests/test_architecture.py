@@ -98,7 +98,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "server": [
         {"status", "request_context"},
-        {"process", "monitoring", "memory_budget"},
+        {"process", "monitoring", "memory_budget", "gzip_bodies"},
         {"limits", "request_log", "held_bytes"},
         {"config", "runtime", "worker_threads"},
         {"execution"},
@@ -279,7 +279,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "server/execution": [
         {"effects", "loop_debouncer", "queue_limits", "stacked_run"},
-        {"executor", "pending_run", "replica_graph"},
+        {"executor", "loop_runs", "pending_run", "replica_graph"},
         {"batch", "fair_queue", "replicas", "servable"},
         {"replica_executor"},
         {"coalescer"},
