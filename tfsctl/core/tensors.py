@@ -82,6 +82,10 @@ def _packed(field_number: int, content: bytes) -> bytes:
     return bytes([field_number << 3 | 2]) + encode_varint(len(content)) + content
 
 
+class LargePaddingError(Exception):
+    """A TensorProto has far fewer values than its shape."""
+
+
 def padding_bytes(proto: protos.TensorProto) -> int:
     """The bytes of the values that `from_proto` adds to a TensorProto with fewer values than its shape has."""
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
@@ -92,8 +96,12 @@ def padding_bytes(proto: protos.TensorProto) -> int:
     return max(0, missing) * _value_bytes(dtype)
 
 
-def from_proto(proto: protos.TensorProto) -> np.ndarray:
-    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content cannot be used together."""
+def from_proto(proto: protos.TensorProto, *, max_padding: int = MAX_PADDING_BYTES) -> np.ndarray:
+    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content cannot be used together.
+
+    Raises LargePaddingError if the values that the shape has beyond those that are given take more than `max_padding`
+    bytes, but are allowed.
+    """
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
@@ -112,7 +120,7 @@ def from_proto(proto: protos.TensorProto) -> np.ndarray:
     else:
         flat = _typed_values(proto, dtype)
         if len(flat) != count:
-            flat = _fit_count(flat, count, dtype)
+            flat = _fit_count(flat, count, dtype, max_padding)
     if len(shape) == 1:
         return flat
     try:
@@ -129,21 +137,20 @@ def _typed_values(proto: protos.TensorProto, dtype: DType) -> np.ndarray:
     if dtype.field == "float8_val":
         return np.frombuffer(proto.float8_val, dtype=dtype.numpy)
     values = getattr(proto, dtype.field)
+    convert = np.array if len(values) <= PIECE_VALUES else _in_pieces
     if dtype.field == "half_val":
-        return _converted(values, np.int32).astype(np.uint16).view(dtype.numpy)
+        return convert(values, np.int32).astype(np.uint16).view(dtype.numpy)
     if dtype.is_complex:
-        parts = _converted(values, _component_dtype(dtype))
+        parts = convert(values, _component_dtype(dtype))
         return parts[: len(parts) // 2 * 2].view(dtype.numpy)
     if dtype.field == "int_val":  # narrower integers keep their low bits, as in the C++ cast
-        return _converted(values, np.int32).astype(dtype.numpy)
-    return _converted(values, dtype.numpy)
+        return convert(values, np.int32).astype(dtype.numpy)
+    return convert(values, dtype.numpy)
 
 
-def _converted(values: Sequence[float], dtype: npt.DTypeLike) -> np.ndarray:
-    """The values of a repeated field as an array, many in pieces: other Python threads run in between."""
+def _in_pieces(values: Sequence[float], dtype: npt.DTypeLike) -> np.ndarray:
+    """The values of a repeated field as an array, made in pieces: other Python threads run in between."""
     count = len(values)
-    if count <= PIECE_VALUES:
-        return np.array(values, dtype)
     array = np.empty(count, dtype)
     for start in range(0, count, PIECE_VALUES):
         array[start : start + PIECE_VALUES] = values[start : start + PIECE_VALUES]
@@ -155,13 +162,16 @@ def _component_dtype(dtype: DType) -> np.dtype:
     return np.dtype(np.float32 if dtype.name == "complex64" else np.float64)
 
 
-def _fit_count(values: np.ndarray, count: int, dtype: DType) -> np.ndarray:
+def _fit_count(values: np.ndarray, count: int, dtype: DType, max_padding: int) -> np.ndarray:
     """Repeat the last value, or drop values, until there are `count`."""
     have = len(values)
     if have > count:
         return values[:count]
-    if (count - have) * _value_bytes(dtype) > MAX_PADDING_BYTES:
+    padding = (count - have) * _value_bytes(dtype)
+    if padding > MAX_PADDING_BYTES:
         raise InvalidInput(f"a TensorProto of {have} values for a shape of {count}")
+    if padding > max_padding:
+        raise LargePaddingError
     padded = np.empty(count, dtype=dtype.numpy)
     padded[:have] = values
     value = values[-1] if have else (b"" if dtype is dtypes.STRING else 0)

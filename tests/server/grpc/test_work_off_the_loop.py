@@ -47,13 +47,14 @@ def answer(method: str, request: Any) -> GrpcResponse:
 
 
 def on_main_thread(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[bool]:
-    """Of each call of a function from now on, whether it was on the thread of the event loop."""
+    """Of each call of a function that returns from now on, whether it was on the thread of the event loop."""
     calls: list[bool] = []
     function: Callable[..., Any] = getattr(module, name)
 
-    def recorded(*arguments: Any) -> Any:
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
         calls.append(threading.current_thread() is threading.main_thread())
-        return function(*arguments)
+        return result
 
     monkeypatch.setattr(module, name, recorded)
     return calls

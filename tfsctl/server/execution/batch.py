@@ -100,7 +100,7 @@ class Batch:
             self._is_converted = True
             self.stacked = self._converted()
             if self.stacked is not None:
-                self.timing_key = key_of_stack(self.stacked, self.nbytes)
+                self.timing_key = key_of_stack(self.requests[0].merge_key, self.stacked, self.nbytes)
         if is_timed and self.stacked is not None:
             self.stacked.timeout_ms = self._timeout_ms()
         return self.stacked

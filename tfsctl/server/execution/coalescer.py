@@ -21,7 +21,7 @@ from tfsctl.server.execution.batch import Batch
 from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
-from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays
+from tfsctl.server.execution.loop_runs import LoopRuns, key_of_request
 from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, Codec, PendingRun, deadline_exceeded
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
@@ -286,10 +286,7 @@ class RequestCoalescer:
         if run.deadline_s is not None and time.monotonic() > run.deadline_s:
             run.settle(deadline_exceeded())
             return
-        if run.codec is None:
-            key = key_of_arrays(run.fetches, run.payload, run.nbytes)
-        else:
-            key = run.codec, run.nbytes.bit_length()
+        key = key_of_request(run)
         may_hold_loop = self._may_hold_loop(run)
         if may_hold_loop and self._loop_runs.is_known(key):
             work = partial(self._outcome_alone, run, run.payload, timeout_ms=0)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from tfsctl.server.execution.pending_run import PendingRun
 from tfsctl.server.execution.stacked_run import StackedRun
 from tfsctl.server.runtime.session import Endpoint
 from tfsctl.server.runtime.size_analysis import Sizes
@@ -80,11 +81,22 @@ def key_of_arrays(fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray], nby
     return (*fetches, nbytes.bit_length(), *[_rounded(array.shape) for array in arrays])
 
 
-def key_of_stack(run: StackedRun, nbytes: int) -> Hashable:
-    """Equal for runs of several requests that take about the same time."""
+def key_of_request(run: PendingRun) -> Hashable:
+    """Equal for requests whose runs alone take about the same time."""
+    if run.codec is not None:
+        return run.codec, run.nbytes.bit_length()
+    if run.merge_key is not None:  # it has the shape of a row, so `nbytes` tells how many rows there are
+        return run.merge_key, run.nbytes.bit_length()
+    return key_of_arrays(run.fetches, run.payload, run.nbytes)
+
+
+def key_of_stack(merge_key: Hashable, run: StackedRun, nbytes: int) -> Hashable:
+    """Equal for runs of several requests that take about the same time. `merge_key` is that of each request."""
     inputs = run.inputs
     if inputs.has_arrays:
         return key_of_arrays(run.fetches, inputs.arrays or (), nbytes)
+    if merge_key is not None:
+        return merge_key, nbytes.bit_length(), inputs.count.bit_length()
     shapes = {tuple([_rounded(array.shape) for array in arrays]) for arrays in inputs.each}
     return (*run.fetches, nbytes.bit_length(), inputs.count.bit_length(), frozenset(shapes))
 

@@ -253,15 +253,18 @@ class GrpcApi:
             self._service.refuse_predict(model, request.model_spec.signature_name, sent)
         if len(sent) > _MAX_INPUTS:
             raise invalid_argument(f"A request of more than {_MAX_INPUTS} inputs")
-        paddings = [tensors.padding_bytes(sent[alias]) for alias in sent]
-        padding = sum([size for size in paddings if size <= tensors.MAX_PADDING_BYTES])  # larger ones are refused
-        if padding > _SMALL_PADDING_BYTES:
-            charge_memory(_COPIES_OF_PADDING * padding)
         try:
-            size = request.ByteSize() + padding
+            size = request.ByteSize()
             if size <= LARGE_BYTES:
-                return model, _arrays(sent)
-            return model, await self._threads.run(size, _arrays, sent)
+                try:
+                    return model, _arrays(sent, _SMALL_PADDING_BYTES // max(1, len(sent)))
+                except tensors.LargePaddingError:
+                    pass  # a thread adds it
+            paddings = [tensors.padding_bytes(sent[alias]) for alias in sent]
+            padding = sum([size for size in paddings if size <= tensors.MAX_PADDING_BYTES])  # larger ones are refused
+            if padding > _SMALL_PADDING_BYTES:
+                charge_memory(_COPIES_OF_PADDING * padding)
+            return model, await self._threads.run(size + padding, _arrays, sent)
         except _TensorError as error:
             self._service.refuse_predict(model, request.model_spec.signature_name, sent)
             raise invalid_argument(f"tensor parsing error: {error}") from None
@@ -327,12 +330,14 @@ class _TensorError(Exception):
     """The tensor of an input is invalid. The message is the input's name."""
 
 
-def _arrays(sent: Mapping[str, protos.TensorProto]) -> dict[str, np.ndarray]:
-    """The arrays of a request's inputs, by name. Raises _TensorError."""
+def _arrays(
+    sent: Mapping[str, protos.TensorProto], max_padding: int = tensors.MAX_PADDING_BYTES
+) -> dict[str, np.ndarray]:
+    """The arrays of a request's inputs, by name. Raises _TensorError, and LargePaddingError as `from_proto` does."""
     arrays = {}
     for alias in sent:  # not items(), which protobuf has in Python
         try:
-            arrays[alias] = tensors.from_proto(sent[alias])
+            arrays[alias] = tensors.from_proto(sent[alias], max_padding=max_padding)
         except InvalidInput:
             raise _TensorError(alias) from None
     return arrays
