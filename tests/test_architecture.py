@@ -279,8 +279,9 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "server/execution": [
         {"effects", "loop_debouncer", "queue_limits", "stacked_run"},
-        {"executor", "loop_runs", "pending_run", "replica_graph"},
-        {"batch", "fair_queue", "replicas", "servable"},
+        {"executor", "pending_run", "replica_graph"},
+        {"fair_queue", "loop_runs", "replicas", "servable"},
+        {"batch"},
         {"replica_executor"},
         {"coalescer"},
     ],
