@@ -25,9 +25,7 @@ from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError
 from tfsctl.server.worker_threads import WorkerThreads
 
-_MAX_FLOAT_BYTES = (
-    1024 * 1024
-)  # of the outputs of a batch that are written on the event loop: copying them takes 0.3 ms
+_MAX_FLOAT_BYTES = 1024 * 1024  # of outputs that are written on the event loop: copying them takes 0.3 ms
 _MAX_CODECS = 64  # of a servable: clients may send ever new shapes
 
 
