@@ -42,7 +42,7 @@ class Results:
     - `status`: as of the rollout; `ended` if another rollout followed
     - `arms`: the requests of each version
     - `several_versions`: keys that both versions answered; they have no outcome
-    - `split_p_value`: how likely so many keys in each arm are with these weights
+    - `split_p_value`: how likely these numbers of keys per arm are with these weights
     """
 
     server: str

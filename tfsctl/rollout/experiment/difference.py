@@ -71,7 +71,7 @@ def wilson_interval(hits: int, trials: int, confidence: float) -> tuple[float, f
 
 
 def split_p_value(in_a: int, in_b: int, share_b: float) -> float:
-    """The p-value of so many keys in each arm, if each key is in B with the probability `share_b`. 1 without keys."""
+    """The p-value of these numbers of keys per arm, if each key is in B with the probability `share_b`. 1 without keys."""
     total = in_a + in_b
     error = math.sqrt(total * share_b * (1 - share_b))
     return two_sided_p((in_b - total * share_b) / error) if error else 1.0

@@ -17,7 +17,7 @@ from tfsctl.rollout.front.front_files import FrontState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
 from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan, ShadowProgress
 
-MAX_ENDS = 3  # after so many ends of its server, the canary is broken
+MAX_ENDS = 3  # the number of ends of its server after which the canary is broken
 
 
 def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
