@@ -166,7 +166,7 @@ def test_stdout_has_only_the_json_document_from_the_first_import_on(export: Expo
         "logged",
         "printed",
         "printed by TensorFlow",
-        "message",
+        "said",
     ]
 
 
