@@ -132,13 +132,14 @@ def test_heap_is_trimmed_if_enough_became_free(monkeypatch: pytest.MonkeyPatch) 
     heap.unused += 1
     heap.kept = 7 * enough
     assert trimmer.check()
+    assert trimmer.check()  # more may have become free meanwhile
     assert not trimmer.check()
 
     heap.unused = 3 * enough  # used by others again
     assert not trimmer.check()
     heap.unused = 4 * enough
     assert trimmer.check()
-    assert heap.trims == 2
+    assert heap.trims == 3
 
 
 KEPT = """
@@ -157,7 +158,7 @@ used = memory._unused_bytes()
 for block in blocks[:-1]:  # the last one keeps the heap from shrinking at its end
     library.free(block)
 freed = memory._unused_bytes()
-print(used - before, freed - before, trimmer.check(), memory._unused_bytes() - before, trimmer.check())
+print(used - before, freed - before, trimmer.check(), memory._unused_bytes() - before, trimmer.check(), trimmer.check())
 """
 
 
@@ -166,11 +167,11 @@ print(used - before, freed - before, trimmer.check(), memory._unused_bytes() - b
 def test_freed_blocks_are_given_back() -> None:
     """50 MB in blocks of 50 KB: only those that were freed count as unused, and a trim gives them back."""
     ran = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
-    used, freed, has_trimmed, left, trims_again = ran.stdout.split()
+    used, freed, has_trimmed, left, has_trimmed_again, trims_once_more = ran.stdout.split()
 
     assert int(used) < 2_000_000
     assert int(freed) > 45_000_000
-    assert (has_trimmed, trims_again) == ("True", "False")
+    assert (has_trimmed, has_trimmed_again, trims_once_more) == ("True", "True", "False")
     assert int(left) < 4_000_000
 
 

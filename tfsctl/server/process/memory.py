@@ -98,20 +98,23 @@ class HeapTrimmer:
 
     glibc keeps what was freed between blocks that are still in use: after a flood, or after a model was unloaded, that
     may be more than what is in use. A trim takes a few milliseconds, during which other threads may have to wait for
-    memory. So `check` trims only if at least 4 MiB became free since the last trim.
+    memory. So `check` trims only if at least 4 MiB became free since the last trim, or if the last trim gave back as
+    much: requests that ran meanwhile may have freed more since.
     """
 
     def __init__(self) -> None:
         self._left = _unused_bytes()  # by the last trim: parts of pages, stacks, memory that is not the allocator's
+        self._was_worthwhile = False
 
     def check(self) -> bool:
         """Trim if it is worthwhile; returns whether it was."""
         unused = _unused_bytes()
-        if unused - self._left < _UNUSED_BYTES:
+        if unused - self._left < _UNUSED_BYTES and not self._was_worthwhile:
             self._left = min(self._left, unused)
             return False
         release_free_heap()
         self._left = _unused_bytes()
+        self._was_worthwhile = unused - self._left >= _UNUSED_BYTES
         return True
 
 
