@@ -31,12 +31,14 @@ import json, sys
 from pathlib import Path
 from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs
 from tfsctl.core.model_dir import list_versions
-from tfsctl.core.saved_model import metadata_from_directory
+from tfsctl.core.saved_model import read_saved_model
+from tfsctl.core.types import ModelMetadata
 from tfsctl.core.json_tensors import to_json
 
 base = Path(sys.argv[1])
 newest = list_versions(base)[-1]
-signature = choose_signature(metadata_from_directory(newest.path, name=base.name, version=newest.version), None)
+metadata = ModelMetadata(base.name, newest.version, read_saved_model(newest.path).signatures)
+signature = choose_signature(metadata, None)
 typed = example_arguments(signature)
 arrays = shape_inputs([typed], signature)
 inputs = {spec.name: (spec.dtype, to_json(arrays[spec.name])) for spec in signature.inputs}
