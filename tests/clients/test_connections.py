@@ -108,7 +108,7 @@ def test_without_a_known_client_certificate_nobody_answers(secure: Secure, trans
 
 @BOTH
 def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli, transport: Transport) -> None:
-    """The one mistake and the other: TLS where there is none, none where there is."""
+    """TLS to a server without it, and no TLS to a server with it."""
     port = served.rest_port if transport == "rest" else served.grpc_port
     result = run_cli("metadata", f"--{transport}", "--host", HOST, "--port", port, "--model", "echo", "--tls")
     assert result.code == 3
@@ -462,6 +462,6 @@ def test_options_that_a_transport_lacks_are_refused_before_anything_is_sent(
 
 
 def test_a_rejected_request_says_who_refused(served: Served) -> None:
-    """A proxy that is none of HTTP answers nothing that looks like TensorFlow Serving."""
+    """A proxy that does not speak HTTP gives no answer that looks like TensorFlow Serving."""
     with open_client("rest", HOST, served.grpc_port) as client, pytest.raises(RequestRejected):
         client.status(ECHO)

@@ -160,7 +160,7 @@ def configured(folder: Path, *models: str) -> str:
 
 
 def test_the_log_of_a_server_that_finds_nothing(tmp_path: Path) -> None:
-    """A directory that is not there, and one without a version, are each explained; so is a flag that is none."""
+    """A directory that is not there, and one without a version, are each explained; so is an unknown flag."""
     (tmp_path / "empty").mkdir()
     words = ("Could not find base path", "No versions of servable")
     log = log_of(tmp_path, configured(tmp_path, "gone", "empty"), "--nope=1", until=words)
@@ -171,7 +171,7 @@ def test_the_log_of_a_server_that_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_the_log_of_a_server_that_cannot_load(tmp_path: Path) -> None:
-    """Half a file, an operation nobody knows, a warmup file that is none: what the log says of each is explained."""
+    """Half a file, an unknown operation, an invalid warmup file: what the log says of each is explained."""
     write_echo_model(tmp_path / "half" / "1")
     file = tmp_path / "half" / "1" / "saved_model.pb"
     file.write_bytes(file.read_bytes()[:-7])

@@ -53,7 +53,7 @@ def test_bodies_hold_the_values(array: np.ndarray) -> None:
     ],
 )
 def test_only_an_object_is_an_answer(content: bytes, wanted: object) -> None:
-    """NaN and bytes that are not UTF-8 are read; what is no object is none."""
+    """NaN and bytes that are not UTF-8 are read; anything but a JSON object is refused."""
     found = parsed_object(content)
 
     if b"NaN" in content:

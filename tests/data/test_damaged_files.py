@@ -142,7 +142,7 @@ def test_fortran_order(tmp_path: Path, rows: int) -> None:
 
 
 def test_booleans_in_examples(tmp_path: Path) -> None:
-    """0 and 1 are what an input of bool takes; 2 is none."""
+    """0 and 1 are what an input of bool takes; 2 is not."""
     records = []
     for value in (1, 0, 2):
         example = protos.Example()

@@ -51,7 +51,7 @@ def docker_runs_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def state_of(pid: int) -> str:
-    """A process's state as the kernel has it: T is stopped, Z ended; empty where there is none."""
+    """A process's state as the kernel has it: T is stopped, Z ended; empty for no process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

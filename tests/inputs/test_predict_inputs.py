@@ -1,4 +1,4 @@
-"""What people type becomes what a model takes, or an explanation."""
+"""What people type as inputs of `predict`: converted to arrays, or refused with an explanation."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     "upgrade": get_fields(upgrade="websocket"),
     "te: gzip": get_fields(te="gzip"),
     "a length, and no body": get_fields(content_length="5"),
-    "a length that is none": get_fields(content_length="x"),
+    "an invalid length": get_fields(content_length="x"),
     "a length below zero": get_fields(content_length="-1"),
     "a length of thousands of digits": get_fields(content_length="9" * 5000),
     "two lengths": [*get_fields(), ("content-length", "0"), ("content-length", "1")],

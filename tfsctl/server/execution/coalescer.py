@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other callbacks run
 _MAX_MERGED_ROWS = 1024
 _MAX_FORMED = 256  # requests in batches that are not full; a client's next request may have to wait for them
-_MAX_RUNS_ALONE = 4  # that take up to 1 ms each, on the loop
+_MAX_RUNS_ALONE = 4  # requests of a failed batch that run one by one on the loop, up to 1 ms each; more do in a thread
 _SHORT_QUEUE = 64  # requests that a quick model runs within one or two slices
 _RATE_WEIGHT = 0.1  # of the newest batch in the moving average of seconds per request
 
@@ -77,7 +77,9 @@ class RequestCoalescer:
         self.busy = 0
         """How many of them run a batch."""
         self._threads = priorities.low_priority_executor(self.workers, f"run-{name}")
-        self._first_runs = ThreadPoolExecutor(1, thread_name_prefix=f"first-{name}")  # of a kind: soon, or many wait
+        self._first_runs = ThreadPoolExecutor(
+            1, thread_name_prefix=f"first-{name}"
+        )  # at normal priority: other requests wait for them
         self._seconds_per_request = 0.0
         self._last_finish_s: float | None = None
 

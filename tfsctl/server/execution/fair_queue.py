@@ -28,7 +28,7 @@ class FairQueue:
         """How many requests were moved so far: a measure of the work that the queue causes."""
 
     def ahead_of(self, client: object) -> int:
-        """How many requests are run before another request of a client, at most."""
+        """The largest number of requests that may run before the next one of a client."""
         others = self._others
         own = 1 + len(others[client] or ()) if client in others else 0
         return min(self.length, (own + 1) * len(others))

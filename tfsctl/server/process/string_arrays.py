@@ -77,6 +77,8 @@ def _garbage() -> SimpleQueue[np.ndarray]:
 def _free(queue: SimpleQueue[np.ndarray]) -> None:
     while True:
         array = queue.get()
-        for start in range(array.size - PIECE_VALUES, -PIECE_VALUES, -PIECE_VALUES):  # the first value is the last one
+        for start in range(
+            array.size - PIECE_VALUES, -PIECE_VALUES, -PIECE_VALUES
+        ):  # the first value last: it marks an emptied array
             array[max(0, start) : start + PIECE_VALUES] = None
         del array

@@ -62,7 +62,7 @@ REFUSED: dict[str, bytes] = {
     "a fourth word": b"GET /v1/models/echo HTTP/1.1 x\r\nHost: x\r\n\r\n",
     "another protocol": b"GET /v1/models/echo HTP/1.1\r\nHost: x\r\n\r\n",
     "the protocol in lower case": b"GET /v1/models/echo http/1.1\r\nHost: x\r\n\r\n",
-    "a version that is none": b"GET /v1/models/echo HTTP/1.x\r\nHost: x\r\n\r\n",
+    "an invalid version": b"GET /v1/models/echo HTTP/1.x\r\nHost: x\r\n\r\n",
     "a version with many digits": b"GET /v1/models/echo HTTP/1.10\r\nHost: x\r\n\r\n",
     "version 3": b"GET /v1/models/echo HTTP/3.0\r\nHost: x\r\n\r\n",
     "a NUL in the path": b"GET /v1/\0models HTTP/1.1\r\nHost: x\r\n\r\n",
