@@ -13,13 +13,13 @@ from tfsctl.errors import InvalidInput
 DEFAULT_ATOL, DEFAULT_RTOL = 1e-5, 1e-4
 DEFAULT_MIN_ROWS = 30
 
-AbsoluteTolerance = Annotated[
+AtolOption = Annotated[
     float, typer.Option("--atol", min=0, metavar="NUMBER", help="Two numbers agree within atol + rtol * |a|.")
 ]
-RelativeTolerance = Annotated[
+RtolOption = Annotated[
     float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
 ]
-Thresholds = Annotated[
+FailIfOption = Annotated[
     list[str] | None,
     typer.Option(
         "--fail-if",
@@ -27,10 +27,10 @@ Thresholds = Annotated[
         help="Fail with exit code 7 if the condition is true, e.g. 'agreement<0.98'. May be repeated.",
     ),
 ]
-MinRows = Annotated[
+MinRowsOption = Annotated[
     int, typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails.")
 ]
-HtmlReport = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")]
 
 
 def check_report_path(report: Path | None) -> None:

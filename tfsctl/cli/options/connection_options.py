@@ -15,10 +15,10 @@ from tfsctl.cli.options.option_groups import option_group
 from tfsctl.clients.connection import ClientTls, Connection, Header
 from tfsctl.errors import InvalidInput
 
-UseTls = Annotated[
+TlsOption = Annotated[
     bool, typer.Option("--tls", envvar="TFSCTL_TLS", help="Use TLS, and trust the system's certificate authorities.")
 ]
-Ca = Annotated[
+CaOption = Annotated[
     Path | None,
     typer.Option(
         "--ca",
@@ -27,17 +27,17 @@ Ca = Annotated[
         help="Use TLS, and trust this certificate authority instead of the system's.",
     ),
 ]
-Cert = Annotated[
+CertOption = Annotated[
     Path | None,
     typer.Option("--cert", envvar="TFSCTL_CERT", metavar="PEM", help="Use TLS with this client certificate."),
 ]
-Key = Annotated[
+KeyOption = Annotated[
     Path | None,
     typer.Option(
         "--key", envvar="TFSCTL_KEY", metavar="PEM", help="The private key of --cert, if it is in another file."
     ),
 ]
-TlsServerName = Annotated[
+TlsServerNameOption = Annotated[
     str | None,
     typer.Option(
         "--tls-server-name",
@@ -46,13 +46,13 @@ TlsServerName = Annotated[
         help="Use TLS, and expect this name in the server's certificate (default: the host).",
     ),
 ]
-Headers = Annotated[
+HeadersOption = Annotated[
     list[str] | None,
     typer.Option(
         "--header", "-H", metavar="NAME:VALUE", help="Send an HTTP header, or gRPC metadata. May be repeated."
     ),
 ]
-HeaderVariables = Annotated[
+HeaderVariablesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--header-env",
@@ -65,13 +65,13 @@ HeaderVariables = Annotated[
 
 def tls_and_headers(
     *,
-    use_tls: UseTls = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    tls_server_name: TlsServerName = None,
-    headers: Headers = None,
-    header_env: HeaderVariables = None,
+    use_tls: TlsOption = False,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    tls_server_name: TlsServerNameOption = None,
+    headers: HeadersOption = None,
+    header_env: HeaderVariablesOption = None,
 ) -> Connection:
     """The connection that the options describe. Raises InvalidInput for a key alone, or an invalid name or header."""
     if key is not None and cert is None:

@@ -40,7 +40,7 @@ class FileOptions:
     safe_csv: bool = False
 
 
-Columns = Annotated[
+ColumnsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
@@ -48,11 +48,11 @@ Columns = Annotated[
         help="Read an input from this column (default: the column with the input's name). May be repeated.",
     ),
 ]
-BatchSize = Annotated[
+BatchSizeOption = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows per request (default: tuned automatically)."),
 ]
-Concurrency = Annotated[
+ConcurrencyOption = Annotated[
     int | None,
     typer.Option("--concurrency", min=1, metavar="N", help="Concurrent requests (default: tuned automatically)."),
 ]
@@ -83,9 +83,9 @@ def _file_options(
         Format | None,
         typer.Option("--format", help="The format of --file (default: by its extension) or of stdin (default: text)."),
     ] = None,
-    column: Columns = None,
-    batch_size: BatchSize = None,
-    concurrency: Concurrency = None,
+    column: ColumnsOption = None,
+    batch_size: BatchSizeOption = None,
+    concurrency: ConcurrencyOption = None,
     on_error: Annotated[
         OnError, typer.Option("--on-error", help="Whether to stop at a row without a prediction, or to skip it.")
     ] = "stop",

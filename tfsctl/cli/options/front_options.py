@@ -13,15 +13,15 @@ from tfsctl.errors import InvalidInput
 DEFAULT_ALPHA = 0.01
 DEFAULT_SAMPLE = "10%"
 
-ModelName = Annotated[
+OptionalModelArgument = Annotated[
     str | None,
     typer.Argument(metavar="[NAME]", autocompletion=complete_models, help="The model; needed if there are several."),
 ]
-FrontName = Annotated[
+FrontOption = Annotated[
     str | None,
     typer.Option("--server", metavar="NAME", help="The name of the front; needed if several serve the model."),
 ]
-Alpha = Annotated[
+AlphaOption = Annotated[
     float,
     typer.Option(
         "--alpha",
@@ -31,7 +31,7 @@ Alpha = Annotated[
         help="The probability that a good version is rolled back by mistake.",
     ),
 ]
-OnChange = Annotated[
+OnChangeOption = Annotated[
     str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
 ]
 

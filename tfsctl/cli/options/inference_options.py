@@ -28,7 +28,7 @@ def _signature_names(ctx: typer.Context) -> Iterable[str]:
         return client.metadata(target.model).signatures
 
 
-SignatureName = Annotated[
+SignatureOption = Annotated[
     str | None,
     typer.Option(
         "--signature",
@@ -38,7 +38,7 @@ SignatureName = Annotated[
         help="The name of the signature (default: serving_default, or the only one).",
     ),
 ]
-SignatureNames = Annotated[
+SignaturesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--signature",
@@ -47,7 +47,7 @@ SignatureNames = Annotated[
         help="The signature to run; needed if several fit. May be repeated.",
     ),
 ]
-NamedInputs = Annotated[
+NamedInputsOption = Annotated[
     list[str] | None,
     typer.Option(
         "-i",
@@ -56,10 +56,10 @@ NamedInputs = Annotated[
         help="The value of one input; NAME=@FILE reads it from a file. May be repeated.",
     ),
 ]
-Text = Annotated[
+TextOption = Annotated[
     bool, typer.Option("--text", help="Send each INPUT and each -i value as text; do not parse JSON or NAME=VALUE.")
 ]
-Example = Annotated[
+ExampleOption = Annotated[
     bool,
     typer.Option(
         "--example",
@@ -67,10 +67,10 @@ Example = Annotated[
     ),
 ]
 StdinFormat = Literal["text", "jsonl", "json"]
-InputFormat = Annotated[
+StdinFormatOption = Annotated[
     StdinFormat | None,
     typer.Option("--format", help="The format of stdin: one example per line, or one JSON document (default: text)."),
 ]
-Raw = Annotated[
+RawOption = Annotated[
     bool, typer.Option("--raw", help="Send INPUT as the body of a REST request, and print the response body unchanged.")
 ]

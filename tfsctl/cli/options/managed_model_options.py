@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "localhost"
 
-ModelName = Annotated[
+ModelArgument = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_models, help="The name of the model on the server.")
 ]
-Message = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="A comment for `tfsctl history`.")]
+MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="A comment for `tfsctl history`.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", envvar="TFSCTL_JSON", help="Print the answer as one JSON document.")]
-Labels = Annotated[
+JsonOption = Annotated[
+    bool, typer.Option("--json", envvar="TFSCTL_JSON", help="Print the answer as one JSON document.")
+]
+ClassLabelsOption = Annotated[
     Path | None,
     typer.Option("--labels", metavar="FILE", help="Class names: a text file with one per line, or JSON."),
 ]
-Top = Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Print the N highest classes of each row.")]
+TopOption = Annotated[
+    int | None, typer.Option("--top", min=1, metavar="N", help="Print the N highest classes of each row.")
+]

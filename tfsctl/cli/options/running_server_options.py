@@ -10,13 +10,13 @@ from tfsctl.cli.options.completion import complete_servers
 
 DEFAULT_WAIT_TIMEOUT_S = 60.0
 
-ServerName = Annotated[
+ServerArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[NAME]", autocompletion=complete_servers, help="The name of the server; needed if several are running."
     ),
 ]
-ServerNames = Annotated[
+ServersArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME]...",
@@ -24,7 +24,7 @@ ServerNames = Annotated[
         help="The names of the servers; needed if several are running.",
     ),
 ]
-WaitTimeout = Annotated[
+WaitTimeoutOption = Annotated[
     float,
     typer.Option(
         "--wait-timeout",

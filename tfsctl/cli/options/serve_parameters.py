@@ -21,10 +21,10 @@ from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.serving_config import TlsFiles
 from tfsctl.serving_config.stock_image import DEFAULT_REPOSITORY, DEFAULT_TAG
 
-Paths = Annotated[
+PathsArgument = Annotated[
     list[Path] | None, typer.Argument(metavar="PATH…", help="The directory of a model, or of one version.")
 ]
-Models = Annotated[
+ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
@@ -34,11 +34,11 @@ Models = Annotated[
         "`latest:N` (default: latest:1). May be repeated.",
     ),
 ]
-ConfigFile = Annotated[
+ConfigFileOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Serve the models of a TensorFlow Serving model config file."),
 ]
-Name = Annotated[
+NameOption = Annotated[
     str | None,
     typer.Option(
         "--name",
@@ -46,7 +46,7 @@ Name = Annotated[
         help="The name of the model (default: the name of its directory). With several models, the name of the server.",
     ),
 ]
-Engine = Annotated[
+EngineOption = Annotated[
     Literal["auto", EngineName],
     typer.Option(
         "--engine",
@@ -54,16 +54,16 @@ Engine = Annotated[
         help="The engine that runs the server; auto takes the first that is available.",
     ),
 ]
-Host = Annotated[
+ListenAddressOption = Annotated[
     str,
     typer.Option(
         "--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 accepts connections from other machines."
     ),
 ]
-AllInterfaces = Annotated[
+AllInterfacesOption = Annotated[
     bool, typer.Option("--publish-all-interfaces", help="Listen on all addresses, like --host 0.0.0.0.")
 ]
-RestPort = Annotated[
+RestPortOption = Annotated[
     int,
     typer.Option(
         "--rest-port",
@@ -74,7 +74,7 @@ RestPort = Annotated[
         help="The port for REST; 0 takes a free port.",
     ),
 ]
-GrpcPort = Annotated[
+GrpcPortOption = Annotated[
     int,
     typer.Option(
         "--grpc-port",
@@ -85,11 +85,11 @@ GrpcPort = Annotated[
         help="The port for gRPC; 0 takes a free port.",
     ),
 ]
-Batching = Annotated[
+BatchingOption = Annotated[
     bool,
     typer.Option("--batching", help="Enable batching with TensorFlow Serving's default parameters."),
 ]
-BatchingParameters = Annotated[
+BatchingParametersOption = Annotated[
     list[str] | None,
     typer.Option(
         "--batching-parameter",
@@ -97,27 +97,27 @@ BatchingParameters = Annotated[
         help="Enable batching and set a parameter, e.g. max_batch_size=32. May be repeated.",
     ),
 ]
-BatchingFile = Annotated[
+BatchingFileOption = Annotated[
     Path | None,
     typer.Option("--batching-file", metavar="FILE", help="Enable batching with the parameters in a file."),
 ]
-Metrics = Annotated[bool, typer.Option("--metrics", help="Expose Prometheus metrics, and print their URL.")]
-Warmup = Annotated[
+MetricsOption = Annotated[bool, typer.Option("--metrics", help="Expose Prometheus metrics, and print their URL.")]
+WarmupOption = Annotated[
     bool,
     typer.Option(
         "--warmup/--no-warmup", help="Run a version's warmup requests before it becomes available, or skip them."
     ),
 ]
-Certificate = Annotated[
+SslCertOption = Annotated[
     Path | None,
     typer.Option("--ssl-cert", metavar="FILE", help="Serve gRPC over TLS with this certificate."),
 ]
-Key = Annotated[Path | None, typer.Option("--ssl-key", metavar="FILE", help="The private key of --ssl-cert.")]
-ClientCa = Annotated[
+SslKeyOption = Annotated[Path | None, typer.Option("--ssl-key", metavar="FILE", help="The private key of --ssl-cert.")]
+SslClientCaOption = Annotated[
     Path | None,
     typer.Option("--ssl-client-ca", metavar="FILE", help="Accept only clients with a certificate from this authority."),
 ]
-Environment = Annotated[
+EnvironmentOption = Annotated[
     list[str] | None,
     typer.Option(
         "--env",
@@ -126,7 +126,7 @@ Environment = Annotated[
         help="Set an environment variable of the server (default VALUE: that of this shell). May be repeated.",
     ),
 ]
-ServerFlags = Annotated[
+ServerFlagsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--server-arg",
@@ -134,7 +134,7 @@ ServerFlags = Annotated[
         help="Pass a flag to TensorFlow Serving, e.g. --server-arg=--max_num_load_retries=0. May be repeated.",
     ),
 ]
-Image = Annotated[
+ImageOption = Annotated[
     str | None,
     typer.Option(
         "--image",
@@ -143,19 +143,19 @@ Image = Annotated[
         help="The image to run (default: tensorflow/serving).",
     ),
 ]
-Tag = Annotated[
+TagOption = Annotated[
     str | None,
     typer.Option("--tag", metavar="TAG", help="The tag of tensorflow/serving, e.g. 2.19.0-gpu."),
 ]
-Pull = Annotated[
+PullOption = Annotated[
     launch_spec.Pull,
     typer.Option("--pull", help="When to pull the image."),
 ]
-Platform = Annotated[
+PlatformOption = Annotated[
     str | None,
     typer.Option("--platform", metavar="OS/ARCH", help="The platform of the image."),
 ]
-Gpus = Annotated[
+GpusOption = Annotated[
     str | None,
     typer.Option(
         "--gpus",
@@ -163,19 +163,19 @@ Gpus = Annotated[
         help="Give GPUs to the container, e.g. all. Selects the -gpu image.",
     ),
 ]
-Memory = Annotated[
+MemoryOption = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="The memory limit of the container, e.g. 2g."),
 ]
-Cpus = Annotated[
+CpusOption = Annotated[
     str | None,
     typer.Option("--cpus", metavar="NUMBER", help="The number of CPUs the container may use, e.g. 1.5."),
 ]
-ShmSize = Annotated[
+ShmSizeOption = Annotated[
     str | None,
     typer.Option("--shm-size", metavar="SIZE", help="The size of /dev/shm in the container."),
 ]
-Network = Annotated[
+NetworkOption = Annotated[
     str | None,
     typer.Option(
         "--network",
@@ -183,7 +183,7 @@ Network = Annotated[
         help="Connect the container to this Docker network; `host` uses the host's network.",
     ),
 ]
-User = Annotated[
+UserOption = Annotated[
     str | None,
     typer.Option(
         "--user",
@@ -191,7 +191,7 @@ User = Annotated[
         help="The user of the server process (default: the current user).",
     ),
 ]
-Labels = Annotated[
+DockerLabelsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--label",
@@ -199,7 +199,7 @@ Labels = Annotated[
         help="Add a Docker label to the container. May be repeated.",
     ),
 ]
-Restart = Annotated[
+RestartOption = Annotated[
     str | None,
     typer.Option(
         "--restart",
@@ -207,7 +207,7 @@ Restart = Annotated[
         help="When Docker restarts the container: no, always, unless-stopped or on-failure[:COUNT].",
     ),
 ]
-LogMaxSize = Annotated[
+LogMaxSizeOption = Annotated[
     str | None,
     typer.Option(
         "--log-max-size",
@@ -215,7 +215,7 @@ LogMaxSize = Annotated[
         help="The maximum size of a log file, e.g. 50m. Docker keeps the last two files.",
     ),
 ]
-DockerArguments = Annotated[
+DockerArgumentsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--docker-arg",
@@ -223,15 +223,15 @@ DockerArguments = Annotated[
         help="Pass an argument to docker run, e.g. --docker-arg=--memory-swap=4g. May be repeated.",
     ),
 ]
-WritableRoot = Annotated[
+WritableRootOption = Annotated[
     bool,
     typer.Option("--writable-root", help="Make the container's root file system writable."),
 ]
-NewPrivileges = Annotated[
+NewPrivilegesOption = Annotated[
     bool,
     typer.Option("--new-privileges", help="Allow the container's processes to gain privileges."),
 ]
-CapAdd = Annotated[
+CapAddOption = Annotated[
     list[str] | None,
     typer.Option(
         "--cap-add",
@@ -242,43 +242,43 @@ CapAdd = Annotated[
 
 
 def _serve_options(
-    paths: Paths = None,
+    paths: PathsArgument = None,
     *,
-    models: Models = None,
-    config: ConfigFile = None,
-    name: Name = None,
-    engine: Engine = "auto",
-    host: Host = "127.0.0.1",
-    publish_all_interfaces: AllInterfaces = False,
-    rest_port: RestPort = DEFAULT_REST_PORT,
-    grpc_port: GrpcPort = DEFAULT_GRPC_PORT,
-    metrics: Metrics = False,
-    warmup: Warmup = True,
-    batching: Batching = False,
-    batching_parameters: BatchingParameters = None,
-    batching_file: BatchingFile = None,
-    ssl_cert: Certificate = None,
-    ssl_key: Key = None,
-    ssl_client_ca: ClientCa = None,
-    env: Environment = None,
-    server_args: ServerFlags = None,
-    image: Image = None,
-    tag: Tag = None,
-    pull: Pull = "missing",
-    platform: Platform = None,
-    gpus: Gpus = None,
-    memory: Memory = None,
-    cpus: Cpus = None,
-    shm_size: ShmSize = None,
-    network: Network = None,
-    user: User = None,
-    labels: Labels = None,
-    restart: Restart = None,
-    log_max_size: LogMaxSize = None,
-    docker_args: DockerArguments = None,
-    writable_root: WritableRoot = False,
-    new_privileges: NewPrivileges = False,
-    cap_add: CapAdd = None,
+    models: ModelsOption = None,
+    config: ConfigFileOption = None,
+    name: NameOption = None,
+    engine: EngineOption = "auto",
+    host: ListenAddressOption = "127.0.0.1",
+    publish_all_interfaces: AllInterfacesOption = False,
+    rest_port: RestPortOption = DEFAULT_REST_PORT,
+    grpc_port: GrpcPortOption = DEFAULT_GRPC_PORT,
+    metrics: MetricsOption = False,
+    warmup: WarmupOption = True,
+    batching: BatchingOption = False,
+    batching_parameters: BatchingParametersOption = None,
+    batching_file: BatchingFileOption = None,
+    ssl_cert: SslCertOption = None,
+    ssl_key: SslKeyOption = None,
+    ssl_client_ca: SslClientCaOption = None,
+    env: EnvironmentOption = None,
+    server_args: ServerFlagsOption = None,
+    image: ImageOption = None,
+    tag: TagOption = None,
+    pull: PullOption = "missing",
+    platform: PlatformOption = None,
+    gpus: GpusOption = None,
+    memory: MemoryOption = None,
+    cpus: CpusOption = None,
+    shm_size: ShmSizeOption = None,
+    network: NetworkOption = None,
+    user: UserOption = None,
+    labels: DockerLabelsOption = None,
+    restart: RestartOption = None,
+    log_max_size: LogMaxSizeOption = None,
+    docker_args: DockerArgumentsOption = None,
+    writable_root: WritableRootOption = False,
+    new_privileges: NewPrivilegesOption = False,
+    cap_add: CapAddOption = None,
 ) -> ServeOptions:
     """Build the request from the values of the options. Raises InvalidInput if they cannot be used together."""
     return ServeOptions(

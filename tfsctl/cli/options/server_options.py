@@ -14,13 +14,13 @@ import typer
 
 from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
 from tfsctl.cli.options.connection_options import (
-    Ca,
-    Cert,
-    Headers,
-    HeaderVariables,
-    Key,
-    TlsServerName,
-    UseTls,
+    CaOption,
+    CertOption,
+    HeadersOption,
+    HeaderVariablesOption,
+    KeyOption,
+    TlsOption,
+    TlsServerNameOption,
     tls_and_headers,
 )
 from tfsctl.cli.options.option_groups import option_group
@@ -41,7 +41,7 @@ from tfsctl.inputs.server_url import parse_server_url
 if TYPE_CHECKING:
     from tfsctl.clients.profiles.profile_file import Profile
 
-Model = Annotated[
+ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
@@ -51,7 +51,7 @@ Model = Annotated[
         help="The name of the model; needed if several are served.",
     ),
 ]
-ServerName = Annotated[
+ServerOption = Annotated[
     str | None,
     typer.Option(
         "--server",
@@ -61,7 +61,7 @@ ServerName = Annotated[
         help="The server's name in `tfsctl ps`; needed if several servers serve the model.",
     ),
 ]
-ProfileName = Annotated[
+ProfileOption = Annotated[
     str | None,
     typer.Option(
         "--profile",
@@ -71,7 +71,7 @@ ProfileName = Annotated[
         help="A profile in the config file: the URL, model, TLS files and headers of a server.",
     ),
 ]
-Host = Annotated[
+HostOption = Annotated[
     str | None,
     typer.Option(
         "--host",
@@ -80,7 +80,7 @@ Host = Annotated[
         help="The host of the server, or unix:PATH (default: the server that tfsctl started, or localhost).",
     ),
 ]
-Port = Annotated[
+PortOption = Annotated[
     int | None,
     typer.Option(
         "--port",
@@ -91,7 +91,7 @@ Port = Annotated[
         help="The port of the server (default: 8501, or 8500 with --grpc).",
     ),
 ]
-Url = Annotated[
+UrlOption = Annotated[
     str | None,
     typer.Option(
         "--url",
@@ -100,17 +100,17 @@ Url = Annotated[
         help="The URL of a server behind a gateway: https://HOST/PATH, or the full URL of a model.",
     ),
 ]
-UseGrpc = Annotated[bool, typer.Option("--grpc/--rest", envvar="TFSCTL_GRPC", help="Use gRPC or REST.")]
-Version = Annotated[
+GrpcOption = Annotated[bool, typer.Option("--grpc/--rest", envvar="TFSCTL_GRPC", help="Use gRPC or REST.")]
+VersionOption = Annotated[
     int | None,
     typer.Option(
         "--version", envvar="TFSCTL_VERSION", min=0, metavar="N", help="The version of the model (default: the latest)."
     ),
 ]
-Label = Annotated[
+LabelOption = Annotated[
     str | None, typer.Option("--label", envvar="TFSCTL_LABEL", metavar="NAME", help="Choose the version by its label.")
 ]
-Timeout = Annotated[
+TimeoutOption = Annotated[
     float,
     typer.Option(
         "--timeout",
@@ -120,7 +120,7 @@ Timeout = Annotated[
         help="The time limit of a request, or of waiting for a model.",
     ),
 ]
-ConnectTimeout = Annotated[
+ConnectTimeoutOption = Annotated[
     float | None,
     typer.Option(
         "--connect-timeout",
@@ -130,7 +130,7 @@ ConnectTimeout = Annotated[
         help="The time limit for connecting (default: that of --timeout).",
     ),
 ]
-MaxAnswer = Annotated[
+MaxAnswerOption = Annotated[
     int | None,
     typer.Option(
         "--max-answer",
@@ -141,7 +141,7 @@ MaxAnswer = Annotated[
         help="Refuse responses larger than this, e.g. 64m or 1g.",
     ),
 ]
-Proxy = Annotated[
+ProxyOption = Annotated[
     str | None,
     typer.Option(
         "--proxy",
@@ -150,11 +150,11 @@ Proxy = Annotated[
         help="The URL of an HTTP proxy (default: from the environment).",
     ),
 ]
-Compress = Annotated[
+CompressionOption = Annotated[
     Literal["gzip"] | None,
     typer.Option("--compression", envvar="TFSCTL_COMPRESSION", help="Compress requests."),
 ]
-KeepAlive = Annotated[
+KeepaliveOption = Annotated[
     float | None,
     typer.Option(
         "--keepalive",
@@ -164,7 +164,7 @@ KeepAlive = Annotated[
         help="How long to keep an idle connection open (REST), or the interval of pings (gRPC).",
     ),
 ]
-LoadBalancing = Annotated[
+LoadBalancingOption = Annotated[
     Literal["round_robin"] | None,
     typer.Option("--lb", envvar="TFSCTL_LB", help="Distribute gRPC requests over all addresses of the host name."),
 ]
@@ -252,29 +252,29 @@ class ServerOptions:
 def _server_options(
     *,
     ctx: typer.Context,
-    model: Model = None,
-    server: ServerName = None,
-    profile: ProfileName = None,
-    host: Host = None,
-    port: Port = None,
-    url: Url = None,
-    use_grpc: UseGrpc = False,
-    version: Version = None,
-    label: Label = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
-    connect_timeout: ConnectTimeout = None,
-    max_answer: MaxAnswer = None,
-    use_tls: UseTls = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    tls_server_name: TlsServerName = None,
-    headers: Headers = None,
-    header_env: HeaderVariables = None,
-    proxy: Proxy = None,
-    compression: Compress = None,
-    keepalive: KeepAlive = None,
-    lb: LoadBalancing = None,
+    model: ModelOption = None,
+    server: ServerOption = None,
+    profile: ProfileOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    url: UrlOption = None,
+    use_grpc: GrpcOption = False,
+    version: VersionOption = None,
+    label: LabelOption = None,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    connect_timeout: ConnectTimeoutOption = None,
+    max_answer: MaxAnswerOption = None,
+    use_tls: TlsOption = False,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    tls_server_name: TlsServerNameOption = None,
+    headers: HeadersOption = None,
+    header_env: HeaderVariablesOption = None,
+    proxy: ProxyOption = None,
+    compression: CompressionOption = None,
+    keepalive: KeepaliveOption = None,
+    lb: LoadBalancingOption = None,
 ) -> ServerOptions:
     """Build the options from their values.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.serve_parameters import takes_serve_options
 from tfsctl.cli.output import terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
@@ -12,7 +12,7 @@ from tfsctl.errors import InvalidInput
 
 
 @takes_serve_options
-def compose(request: ServeOptions, *, as_json: Json = False) -> None:
+def compose(request: ServeOptions, *, as_json: JsonOption = False) -> None:
     """Print a Compose file that serves models.
 
     The service is the container that `tfsctl serve --engine docker` runs with the same options, with a health check and

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options import serve_parameters
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.output import terminal
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 def build(
-    paths: serve_parameters.Paths = None,
+    paths: serve_parameters.PathsArgument = None,
     *,
-    models: serve_parameters.Models = None,
-    config: serve_parameters.ConfigFile = None,
-    name: serve_parameters.Name = None,
+    models: serve_parameters.ModelsOption = None,
+    config: serve_parameters.ConfigFileOption = None,
+    name: serve_parameters.NameOption = None,
     tag: Annotated[
         str | None,
         typer.Option("--tag", "-t", metavar="NAME:TAG", help="The name of the image (default: MODEL:VERSION)."),
     ] = None,
     base_image: Annotated[str, typer.Option("--base-image", metavar="NAME", help="The base image.")] = DEFAULT_IMAGE,
     pull: Annotated[bool, typer.Option("--pull", help="Pull the base image even if it exists locally.")] = False,
-    platform: serve_parameters.Platform = None,
+    platform: serve_parameters.PlatformOption = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Add a label to the image. May be repeated."),
@@ -49,16 +49,16 @@ def build(
     print_dockerfile: Annotated[
         bool, typer.Option("--print-dockerfile", help="Print the Dockerfile instead of building the image.")
     ] = False,
-    metrics: serve_parameters.Metrics = False,
-    warmup: serve_parameters.Warmup = True,
-    batching: serve_parameters.Batching = False,
-    batching_parameters: serve_parameters.BatchingParameters = None,
-    batching_file: serve_parameters.BatchingFile = None,
-    ssl_cert: serve_parameters.Certificate = None,
-    ssl_key: serve_parameters.Key = None,
-    ssl_client_ca: serve_parameters.ClientCa = None,
-    server_args: serve_parameters.ServerFlags = None,
-    as_json: Json = False,
+    metrics: serve_parameters.MetricsOption = False,
+    warmup: serve_parameters.WarmupOption = True,
+    batching: serve_parameters.BatchingOption = False,
+    batching_parameters: serve_parameters.BatchingParametersOption = None,
+    batching_file: serve_parameters.BatchingFileOption = None,
+    ssl_cert: serve_parameters.SslCertOption = None,
+    ssl_key: serve_parameters.SslKeyOption = None,
+    ssl_client_ca: serve_parameters.SslClientCaOption = None,
+    server_args: serve_parameters.ServerFlagsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Build an image with models inside.
 

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.commands.export.servable_options import Keys, Metric, Neighbours, OutOfVocabulary, SourceKind
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.commands.export.servable_options import (
+    KeysOption,
+    MetricOption,
+    NeighboursOption,
+    OutOfVocabularyOption,
+    SourceKindOption,
+)
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.errors import ExitCode, InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
@@ -170,12 +176,12 @@ def export(
             "--fail-if", metavar="THRESHOLD", help="For --compare: exit code 7 if this is true, e.g. 'agreement<0.98'."
         ),
     ] = None,
-    source_kind: SourceKind = None,
-    keys: Keys = None,
-    metric: Metric = None,
-    k: Neighbours = None,
-    oov: OutOfVocabulary = None,
-    as_json: Json = False,
+    source_kind: SourceKindOption = None,
+    keys: KeysOption = None,
+    metric: MetricOption = None,
+    k: NeighboursOption = None,
+    oov: OutOfVocabularyOption = None,
+    as_json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only the result: no progress and no notes.")
     ] = False,

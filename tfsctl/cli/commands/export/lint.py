@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def lint(
         Path | None,
         typer.Option("--model", metavar="DIR", help="For batching parameters: check that they work with this model."),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a model or a config file by TensorFlow Serving's rules.
 

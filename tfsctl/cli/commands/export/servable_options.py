@@ -9,23 +9,23 @@ import typer
 
 _PANEL = "Vectors and vocabularies"
 
-SourceKind = Annotated[
+SourceKindOption = Annotated[
     str | None,
     typer.Option("--as", metavar="embeddings|vocabulary", help="What SOURCE is, if its suffix does not tell."),
 ]
-Keys = Annotated[
+KeysOption = Annotated[
     Path | None,
     typer.Option("--keys", metavar="KEYS.txt", help="For vectors: a file with the key of each, one per line."),
 ]
-Metric = Annotated[
+MetricOption = Annotated[
     str | None,
     typer.Option("--metric", metavar="cosine|dot|l2", help="For vectors: how near two are (default: cosine)."),
 ]
-Neighbours = Annotated[
+NeighboursOption = Annotated[
     int | None,
     typer.Option("--k", metavar="N", min=1, help="For vectors: how many nearest keys are returned (default: 10)."),
 ]
-OutOfVocabulary = Annotated[
+OutOfVocabularyOption = Annotated[
     str | None,
     typer.Option(
         "--oov",

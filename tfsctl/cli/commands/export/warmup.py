@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 
 
 def warmup(
@@ -25,7 +25,7 @@ def warmup(
         ),
     ] = "auto",
     *,
-    as_json: Json = False,
+    as_json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only the result: no progress and no notes.")
     ] = False,

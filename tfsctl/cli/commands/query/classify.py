@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.inference_options import InputFormat, NamedInputs, Raw, SignatureNames
-from tfsctl.cli.options.output_options import Json, Labels, Top
+from tfsctl.cli.options.inference_options import NamedInputsOption, RawOption, SignaturesOption, StdinFormatOption
+from tfsctl.cli.options.output_options import ClassLabelsOption, JsonOption, TopOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
 
@@ -25,17 +25,17 @@ def classify(
     ] = None,
     *,
     options: ServerOptions,
-    named: NamedInputs = None,
-    signature: SignatureNames = None,
+    named: NamedInputsOption = None,
+    signature: SignaturesOption = None,
     regress: Annotated[
         list[str] | None,
         typer.Option("--regress", metavar="NAME", help="Also run this regression signature. May be repeated."),
     ] = None,
-    labels: Labels = None,
-    top: Top = None,
-    stdin_format: InputFormat = None,
-    raw: Raw = False,
-    as_json: Json = False,
+    labels: ClassLabelsOption = None,
+    top: TopOption = None,
+    stdin_format: StdinFormatOption = None,
+    raw: RawOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send features to a model and print the classes.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -20,7 +20,7 @@ def explain(
         list[str] | None, typer.Argument(metavar="TEXT…", help="The error message (default: read stdin).")
     ] = None,
     *,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Explain an error or a log of TensorFlow Serving.
 

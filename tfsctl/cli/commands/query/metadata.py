@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.options.inference_options import SignatureName
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.inference_options import SignatureOption
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.core.types import Signature
 from tfsctl.errors import ExitCode
@@ -32,7 +32,7 @@ def metadata(
     ] = None,
     *,
     options: ServerOptions,
-    signature: SignatureName = None,
+    signature: SignatureOption = None,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -42,7 +42,7 @@ def metadata(
             "in PATH, directories, or NAME@VERSION.",
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the signatures of a model.
 

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.file_options import FileOptions, refuse_arguments, takes_file_options
-from tfsctl.cli.options.inference_options import Example, NamedInputs, Raw, SignatureName, Text
-from tfsctl.cli.options.output_options import Json, Labels, Top
+from tfsctl.cli.options.inference_options import (
+    ExampleOption,
+    NamedInputsOption,
+    RawOption,
+    SignatureOption,
+    TextOption,
+)
+from tfsctl.cli.options.output_options import ClassLabelsOption, JsonOption, TopOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
 
@@ -36,18 +42,18 @@ def predict(
     *,
     options: ServerOptions,
     files: FileOptions,
-    named: NamedInputs = None,
-    signature: SignatureName = None,
+    named: NamedInputsOption = None,
+    signature: SignatureOption = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="OUTPUT", help="Print only this output. May be repeated."),
     ] = None,
-    labels: Labels = None,
-    top: Top = None,
-    text: Text = False,
-    example: Example = False,
-    raw: Raw = False,
-    as_json: Json = False,
+    labels: ClassLabelsOption = None,
+    top: TopOption = None,
+    text: TextOption = False,
+    example: ExampleOption = False,
+    raw: RawOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send inputs to a model and print its predictions.
 

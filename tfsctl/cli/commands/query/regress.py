@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.inference_options import InputFormat, NamedInputs, Raw, SignatureNames
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.inference_options import NamedInputsOption, RawOption, SignaturesOption, StdinFormatOption
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
 
@@ -25,11 +25,11 @@ def regress(
     ] = None,
     *,
     options: ServerOptions,
-    named: NamedInputs = None,
-    signature: SignatureNames = None,
-    stdin_format: InputFormat = None,
-    raw: Raw = False,
-    as_json: Json = False,
+    named: NamedInputsOption = None,
+    signature: SignaturesOption = None,
+    stdin_format: StdinFormatOption = None,
+    raw: RawOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send features to a model and print the values.
 

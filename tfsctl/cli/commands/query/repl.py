@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from tfsctl.cli.options.inference_options import SignatureName
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.inference_options import SignatureOption
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 
 
@@ -13,8 +13,8 @@ from tfsctl.cli.options.server_options import ServerOptions, takes_server_option
 def repl(
     *,
     options: ServerOptions,
-    signature: SignatureName = None,
-    as_json: Json = False,
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Query a model interactively: type inputs, read predictions.
 

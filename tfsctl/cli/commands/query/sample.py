@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.inference_options import SignatureName
+from tfsctl.cli.options.inference_options import SignatureOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
@@ -32,7 +32,7 @@ def sample(
     ] = None,
     *,
     options: ServerOptions,
-    signature: SignatureName = None,
+    signature: SignatureOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the request to a file (default: stdout)."),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output import terminal
@@ -47,7 +47,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Keep running, and print a line for each change.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the state of each version of a model.
 

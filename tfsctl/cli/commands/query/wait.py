@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.output import terminal
 from tfsctl.errors import NotFound, NotReadyInTime, ServerUnreachable, TfsctlError
@@ -27,7 +27,7 @@ def wait(
     ],
     *,
     options: ServerOptions,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Wait until a model is loaded.
 

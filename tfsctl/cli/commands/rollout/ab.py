@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.front_options import DEFAULT_ALPHA, Alpha, FrontName, OnChange, only_model
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.front_options import DEFAULT_ALPHA, AlphaOption, FrontOption, OnChangeOption, only_model
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 from tfsctl.cli.output import ab_results, terminal
 from tfsctl.errors import InvalidInput
 
@@ -61,11 +61,11 @@ def ab(
         Literal["rollback", "pause"],
         typer.Option("--on-breach", help="What to do if the new version has significantly more errors."),
     ] = "rollback",
-    alpha: Alpha = DEFAULT_ALPHA,
-    on_change: OnChange = None,
-    server: FrontName = None,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    alpha: AlphaOption = DEFAULT_ALPHA,
+    on_change: OnChangeOption = None,
+    server: FrontOption = None,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Split the traffic between two versions, and compare their results.
 

@@ -10,15 +10,15 @@ import typer
 from tfsctl.cli.options.front_options import (
     DEFAULT_ALPHA,
     DEFAULT_SAMPLE,
-    Alpha,
-    FrontName,
-    ModelName,
-    OnChange,
+    AlphaOption,
+    FrontOption,
+    OnChangeOption,
+    OptionalModelArgument,
     only_model,
 )
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.quantities import parse_duration, parse_share
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.errors import EngineError, InvalidInput
 
@@ -29,7 +29,7 @@ DEFAULT_INTERVAL = "60s"
 
 
 def canary(
-    name: ModelName = None,
+    name: OptionalModelArgument = None,
     *,
     version: Annotated[int, typer.Option("--version", min=0, metavar="N", help="The new version.")],
     percent: Annotated[
@@ -77,7 +77,7 @@ def canary(
         Literal["rollback", "pause"],
         typer.Option("--on-breach", help="What to do if the new version is significantly worse."),
     ] = "rollback",
-    alpha: Alpha = DEFAULT_ALPHA,
+    alpha: AlphaOption = DEFAULT_ALPHA,
     slow: Annotated[
         str | None,
         typer.Option(
@@ -102,10 +102,10 @@ def canary(
             help=f"The share of the requests to shadow for --min-agreement (default: {DEFAULT_SAMPLE}).",
         ),
     ] = None,
-    on_change: OnChange = None,
-    server: FrontName = None,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    on_change: OnChangeOption = None,
+    server: FrontOption = None,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Send a part of the traffic to a new version.
 

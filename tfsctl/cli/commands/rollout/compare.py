@@ -11,16 +11,16 @@ from tfsctl.cli.options.comparison_options import (
     DEFAULT_ATOL,
     DEFAULT_MIN_ROWS,
     DEFAULT_RTOL,
-    AbsoluteTolerance,
-    HtmlReport,
-    MinRows,
-    RelativeTolerance,
-    Thresholds,
+    AtolOption,
+    FailIfOption,
+    HtmlOption,
+    MinRowsOption,
+    RtolOption,
     check_report_path,
 )
 from tfsctl.cli.options.connection_options import takes_connection_options
-from tfsctl.cli.options.file_options import BatchSize, Columns, Concurrency, parse_column_pair
-from tfsctl.cli.options.output_options import Json, Labels
+from tfsctl.cli.options.file_options import BatchSizeOption, ColumnsOption, ConcurrencyOption, parse_column_pair
+from tfsctl.cli.options.output_options import ClassLabelsOption, JsonOption
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.data.sources import FORMATS
@@ -46,12 +46,12 @@ def compare(
     format: Annotated[  # noqa: A002 - the option's name
         str | None, typer.Option("--format", metavar="FORMAT", help=f"The format of FILE: {', '.join(FORMATS)}.")
     ] = None,
-    column: Columns = None,
+    column: ColumnsOption = None,
     signature: Annotated[str, typer.Option("--signature", metavar="NAME", help="The signature to run.")] = (
         DEFAULT_SIGNATURE
     ),
-    atol: AbsoluteTolerance = DEFAULT_ATOL,
-    rtol: RelativeTolerance = DEFAULT_RTOL,
+    atol: AtolOption = DEFAULT_ATOL,
+    rtol: RtolOption = DEFAULT_RTOL,
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the expected values.")
     ] = None,
@@ -61,7 +61,7 @@ def compare(
     score: Annotated[
         str | None, typer.Option("--score", metavar="OUTPUT", help="The output to score, if there are several.")
     ] = None,
-    labels: Labels = None,
+    labels: ClassLabelsOption = None,
     slices: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,18 +70,18 @@ def compare(
             help="Report each value of a column, or each pair of values of two (COLUMN,COLUMN). May be repeated.",
         ),
     ] = None,
-    fail_if: Thresholds = None,
-    min_rows: MinRows = DEFAULT_MIN_ROWS,
-    html: HtmlReport = None,
+    fail_if: FailIfOption = None,
+    min_rows: MinRowsOption = DEFAULT_MIN_ROWS,
+    html: HtmlOption = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit XML report.")] = None,
-    batch_size: BatchSize = None,
-    concurrency: Concurrency = None,
+    batch_size: BatchSizeOption = None,
+    concurrency: ConcurrencyOption = None,
     rest: Annotated[bool, typer.Option("--rest", help="Use REST (default: gRPC).")] = False,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The time limit of each request.")
     ] = DEFAULT_TIMEOUT_S,
     connection: Connection,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare the predictions of two versions on the same rows.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 
 if TYPE_CHECKING:
     from tfsctl.core.history.event import Event
@@ -26,7 +26,7 @@ def history(
     ],
     *,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Print the last N events.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print who changed the versions and labels of a model.
 

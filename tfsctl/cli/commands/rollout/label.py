@@ -11,12 +11,12 @@ import typer
 from tfsctl.cli.commands.rollout.label_change import run_label_change
 from tfsctl.cli.options.managed_model_options import (
     ManagedModelOptions,
-    Message,
-    ModelName,
+    MessageOption,
+    ModelArgument,
     takes_managed_model_options,
 )
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 from tfsctl.cli.usage.default_command import DefaultCommandGroup
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
@@ -24,13 +24,13 @@ from tfsctl.errors import InvalidInput
 
 @takes_managed_model_options
 def set_(
-    name: ModelName,
+    name: ModelArgument,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL=VERSION...", help="The labels to assign.")],
     *,
     options: ManagedModelOptions,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    message: Message = "",
-    as_json: Json = False,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    message: MessageOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Assign labels to versions of a served model.
 
@@ -67,13 +67,13 @@ def _parse_labels(arguments: Sequence[str]) -> dict[str, int]:
 
 @takes_managed_model_options
 def rm(
-    name: ModelName,
+    name: ModelArgument,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL...", help="The labels to remove.")],
     *,
     options: ManagedModelOptions,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    message: Message = "",
-    as_json: Json = False,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    message: MessageOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Remove labels, and unload versions that have none left.
 
@@ -91,10 +91,10 @@ def rm(
 
 @takes_managed_model_options
 def ls(
-    name: ModelName,
+    name: ModelArgument,
     *,
     options: ManagedModelOptions,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the labels of a served model.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 
 COLUMNS = ("path", "versions", "latest", "size", "served by")
 
@@ -15,7 +15,7 @@ COLUMNS = ("path", "versions", "latest", "size", "served by")
 def models(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The folder (default: the current one).")] = Path(),
     *,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the model directories below a folder.
 

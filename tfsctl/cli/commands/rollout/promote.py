@@ -11,17 +11,17 @@ from tfsctl.cli.commands.rollout import rollout
 from tfsctl.cli.commands.rollout.label_change import run_label_change
 from tfsctl.cli.options.managed_model_options import (
     ManagedModelOptions,
-    Message,
-    ModelName,
+    MessageOption,
+    ModelArgument,
     takes_managed_model_options,
 )
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 
 
 @takes_managed_model_options
 def promote(
-    name: ModelName,
+    name: ModelArgument,
     *,
     version: Annotated[
         int | None,
@@ -34,9 +34,9 @@ def promote(
         typer.Option("--require-blessing", help="Refuse a version that did not pass its last comparison: exit code 7."),
     ] = False,
     options: ManagedModelOptions,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    message: Message = "",
-    as_json: Json = False,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    message: MessageOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a version stable: move the label `stable` to it.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.quantities import parse_duration, parse_share, parse_size
-from tfsctl.cli.options.running_server_options import ServerName
+from tfsctl.cli.options.running_server_options import ServerArgument
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def record(
-    name: ServerName = None,
+    name: ServerArgument = None,
     *,
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The directory for the recording.")] = None,
     model: Annotated[
@@ -61,7 +61,7 @@ def record(
         typer.Option("--grpc-address", metavar="HOST:PORT", help="The gRPC address of the server behind --listen."),
     ] = None,
     end: Annotated[bool, typer.Option("--stop", help="End a recording whose command was killed.")] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Record the requests of a model.
 

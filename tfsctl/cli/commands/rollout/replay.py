@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 
 
@@ -28,7 +28,7 @@ def replay(
         int, typer.Option("--concurrency", min=1, metavar="N", help="The maximum number of concurrent requests.")
     ] = 64,
     options: ServerOptions,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send recorded requests again.
 

@@ -6,22 +6,22 @@ from tfsctl.cli.commands.rollout import rollout
 from tfsctl.cli.commands.rollout.label_change import run_label_change
 from tfsctl.cli.options.managed_model_options import (
     ManagedModelOptions,
-    Message,
-    ModelName,
+    MessageOption,
+    ModelArgument,
     takes_managed_model_options,
 )
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 
 
 @takes_managed_model_options
 def rollback(
-    name: ModelName,
+    name: ModelArgument,
     *,
     options: ManagedModelOptions,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    message: Message = "",
-    as_json: Json = False,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    message: MessageOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Make the previous version stable again.
 

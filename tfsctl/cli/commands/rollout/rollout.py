@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.options.front_options import FrontName, ModelName
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.front_options import FrontOption, OptionalModelArgument
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import ExitCode, InvalidInput
@@ -21,13 +21,13 @@ POLL_S = 0.5
 
 
 def status(
-    name: ModelName = None,
+    name: OptionalModelArgument = None,
     *,
     watch: Annotated[
         bool, typer.Option("--watch", help="Print each change until it ends; exit code 7 unless it was promoted.")
     ] = False,
-    server: FrontName = None,
-    as_json: Json = False,
+    server: FrontOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the rollout of a model.
 
@@ -57,7 +57,7 @@ def status(
         raise typer.Exit(ExitCode.THRESHOLD)
 
 
-def promote(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+def promote(name: OptionalModelArgument = None, *, server: FrontOption = None, as_json: JsonOption = False) -> None:
     """Send all traffic to the new version.
 
     Its server becomes the stable one. The server of the old version answers its running requests and stops.
@@ -69,7 +69,7 @@ def promote(name: ModelName = None, *, server: FrontName = None, as_json: Json =
     _finish(name, server, "promote", as_json=as_json)
 
 
-def rollback(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+def rollback(name: OptionalModelArgument = None, *, server: FrontOption = None, as_json: JsonOption = False) -> None:
     """Send all traffic to the old version, because the new one is bad.
 
     \b
@@ -79,7 +79,7 @@ def rollback(name: ModelName = None, *, server: FrontName = None, as_json: Json 
     _finish(name, server, "rollback", as_json=as_json)
 
 
-def abort(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+def abort(name: OptionalModelArgument = None, *, server: FrontOption = None, as_json: JsonOption = False) -> None:
     """Send all traffic to the old version, without a verdict on the new one.
 
     \b
@@ -89,7 +89,7 @@ def abort(name: ModelName = None, *, server: FrontName = None, as_json: Json = F
     _finish(name, server, "abort", as_json=as_json)
 
 
-def resume(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+def resume(name: OptionalModelArgument = None, *, server: FrontOption = None, as_json: JsonOption = False) -> None:
     """Continue a paused rollout at its step.
 
     The evidence up to now is dropped, and the gate starts again.

@@ -11,17 +11,17 @@ from tfsctl.cli.options.comparison_options import (
     DEFAULT_ATOL,
     DEFAULT_MIN_ROWS,
     DEFAULT_RTOL,
-    AbsoluteTolerance,
-    HtmlReport,
-    MinRows,
-    RelativeTolerance,
-    Thresholds,
+    AtolOption,
+    FailIfOption,
+    HtmlOption,
+    MinRowsOption,
+    RtolOption,
     check_report_path,
 )
-from tfsctl.cli.options.front_options import DEFAULT_SAMPLE, FrontName, ModelName, only_model
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.front_options import DEFAULT_SAMPLE, FrontOption, OptionalModelArgument, only_model
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.options.quantities import parse_share
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import EngineError, ExitCode, InvalidInput, NotFound
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def shadow(
-    name: ModelName = None,
+    name: OptionalModelArgument = None,
     *,
     version: Annotated[
         int | None, typer.Option("--version", min=0, metavar="N", help="Start to compare this version.")
@@ -47,8 +47,8 @@ def shadow(
     signature: Annotated[
         str, typer.Option("--signature", metavar="NAME", help="Compare the requests for this signature.")
     ] = DEFAULT_SIGNATURE,
-    atol: AbsoluteTolerance = DEFAULT_ATOL,
-    rtol: RelativeTolerance = DEFAULT_RTOL,
+    atol: AtolOption = DEFAULT_ATOL,
+    rtol: RtolOption = DEFAULT_RTOL,
     max_rows: Annotated[
         int, typer.Option("--max-rows", min=1, metavar="N", help="Stop after comparing N rows.")
     ] = 200_000,
@@ -56,12 +56,12 @@ def shadow(
         float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The time limit of each copied request.")
     ] = 10.0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the shadow, and print its report.")] = False,
-    fail_if: Thresholds = None,
-    min_rows: MinRows = DEFAULT_MIN_ROWS,
-    html: HtmlReport = None,
-    server: FrontName = None,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    fail_if: FailIfOption = None,
+    min_rows: MinRowsOption = DEFAULT_MIN_ROWS,
+    html: HtmlOption = None,
+    server: FrontOption = None,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare a new version with the stable one on live requests.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.data.sources import FORMATS
 from tfsctl.errors import ExitCode, InvalidInput
@@ -43,7 +43,7 @@ def skew(
     min_rows: Annotated[
         int, typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails.")
     ] = 30,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare recorded inputs with the training data.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.managed_model_options import Message
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.managed_model_options import MessageOption
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.usage.default_command import DefaultCommandGroup
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
@@ -28,7 +28,7 @@ def ls(
         ),
     ] = None,
     *,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the versions on disk and their states on servers.
 
@@ -57,8 +57,8 @@ def rm(
     target: Annotated[str, typer.Argument(metavar="PATH|NAME", help="The model's directory, or its name on a server.")],
     versions: Annotated[list[str], typer.Argument(metavar="VERSION...", help="The versions to remove.")],
     *,
-    message: Message = "",
-    as_json: Json = False,
+    message: MessageOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Remove versions of a model from disk.
 
@@ -88,8 +88,8 @@ def prune(
     target: Annotated[str, typer.Argument(metavar="PATH|NAME", help="The model's directory, or its name on a server.")],
     *,
     keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="How many of the highest versions to keep.")],
-    message: Message = "",
-    as_json: Json = False,
+    message: MessageOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Remove all but the N highest versions from disk.
 

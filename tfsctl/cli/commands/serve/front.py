@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.commands.serve.background_start import start_in_background
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerName, WaitTimeout
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerArgument, WaitTimeoutOption
 from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.errors import InvalidInput
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BEHIND = "behind Envoy"
 
-Port = Annotated[
+FrontPortOption = Annotated[
     int | None,
     typer.Option(
         min=0,
@@ -30,16 +30,16 @@ Port = Annotated[
 
 
 def front(
-    name: ServerName = None,
+    name: ServerArgument = None,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the front; the server keeps running.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Stop the server for the change: requests are refused for some seconds.")
     ] = False,
-    rest_port: Port = None,
-    grpc_port: Port = None,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    rest_port: FrontPortOption = None,
+    grpc_port: FrontPortOption = None,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Put the Envoy proxy before a running server, for tfsctl canary.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.running_server_options import ServerNames
+from tfsctl.cli.options.running_server_options import ServersArgument
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 
@@ -25,7 +25,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def logs(
-    names: ServerNames = None,
+    names: ServersArgument = None,
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new lines until the servers end.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.output import terminal
 from tfsctl.engines.exit_reasons import describe_status
 
@@ -29,7 +29,7 @@ def ps(
     show_all: Annotated[
         bool, typer.Option("--all", "-a", help="Include processes that have ended and containers that were removed.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the servers that tfsctl started.
 

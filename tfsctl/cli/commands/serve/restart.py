@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tfsctl.cli.commands.serve.background_start import start_in_background
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerName, WaitTimeout
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerArgument, WaitTimeoutOption
 from tfsctl.cli.output import server_announcement, terminal
 
 
 def restart(
-    name: ServerName = None,
+    name: ServerArgument = None,
     *,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Restart a server.
 

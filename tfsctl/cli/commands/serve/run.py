@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from tfsctl.cli.commands.serve.background_start import start_in_background
-from tfsctl.cli.options.inference_options import SignatureName
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.inference_options import SignatureOption
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 from tfsctl.cli.options.serve_parameters import takes_serve_options
-from tfsctl.cli.options.server_options import UseGrpc
+from tfsctl.cli.options.server_options import GrpcOption
 from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def run(
     request: ServeOptions,
     *,
-    use_grpc: UseGrpc = False,
-    signature: SignatureName = None,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    use_grpc: GrpcOption = False,
+    signature: SignatureOption = None,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve a model, and query it interactively.
 

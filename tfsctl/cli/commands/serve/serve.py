@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.commands.serve.background_start import start_in_background
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeoutOption
 from tfsctl.cli.options.serve_parameters import takes_serve_options
 from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
@@ -39,8 +39,8 @@ def serve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the server's command line without starting it.")
     ] = False,
-    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
-    as_json: Json = False,
+    wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve models over REST and gRPC.
 

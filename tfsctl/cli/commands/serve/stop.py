@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import ServerNames
+from tfsctl.cli.options.output_options import JsonOption
+from tfsctl.cli.options.running_server_options import ServersArgument
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.programs.processes import STOP_GRACE_S
@@ -23,10 +23,10 @@ SLOW_S = 2.0
 
 
 def stop(
-    names: ServerNames = None,
+    names: ServersArgument = None,
     *,
     stop_all: Annotated[bool, typer.Option("--all", help="Stop all servers that tfsctl started.")] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop servers.
 
