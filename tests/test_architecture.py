@@ -236,8 +236,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"conversation"},
     ],
     "engines": [
-        {"exit_reasons", "launch_spec", "model_on_disk", "ports", "state_dir", "state_document"},
-        {"engine"},
+        {"exit_reasons", "launch_spec", "model_on_disk", "state_dir", "state_document"},
+        {"engine", "ports"},
         {"server_record"},
         {"docker", "process"},
         {"registry"},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 
 from tfsctl.engines import ports
+from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.serving_config import ServingConfig
@@ -30,7 +32,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^this machine does not have the address 192\.0\.2\.1$"):
         ports.is_taken("192.0.2.1", 0)
     with pytest.raises(InvalidInput, match=r"^this machine does not have the address 192\.0\.2\.1$"):
-        ports.with_free_ports(ServingConfig((ModelConfig("m", "/m"),), rest_port=0, grpc_port=0), "192.0.2.1")
+        ports.free_ports("192.0.2.1")
 
 
 def test_a_host_name_is_resolved() -> None:
@@ -45,9 +47,12 @@ def test_a_host_name_is_resolved() -> None:
 def test_zero_becomes_a_free_port() -> None:
     """Two different ports; ports other than 0 stay."""
     config = ServingConfig((ModelConfig("m", "/m"),), grpc_port=0, rest_port=0)
-    chosen = ports.with_free_ports(config, "127.0.0.1")
+    spec = ports.with_free_ports(LaunchSpec("m", config, "127.0.0.1"))
+    chosen = spec.config
 
     assert 0 not in (chosen.rest_port, chosen.grpc_port)
     assert chosen.rest_port != chosen.grpc_port
     assert not ports.is_taken("127.0.0.1", chosen.rest_port)
-    assert ports.with_free_ports(chosen, "127.0.0.1") == chosen
+    assert ports.with_free_ports(spec) == spec
+    one_fixed = replace(spec, config=replace(chosen, grpc_port=0))
+    assert ports.with_free_ports(one_fixed).config.rest_port == chosen.rest_port

@@ -14,7 +14,7 @@ EngineName = Literal["docker", "binary", "embedded"]
 Pull = Literal["always", "missing", "never"]
 
 # The options of version 0.1, which are always stored.
-_FIRST = frozenset(
+_ALWAYS_STORED = frozenset(
     {"image", "pull", "platform", "user", "gpus", "memory", "docker_arguments", "writable_root", "new_privileges"}
     | {"cap_add", "unlabelled"}
 )
@@ -102,7 +102,9 @@ class LaunchSpec:
         document = asdict(self)
         defaults = asdict(ContainerOptions())
         options = {
-            key: value for key, value in document["container"].items() if key in _FIRST or value != defaults[key]
+            key: value
+            for key, value in document["container"].items()
+            if key in _ALWAYS_STORED or value != defaults[key]
         }
         document |= {"container": options}
         for model in document["config"]["models"]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import ExitStack
 from dataclasses import replace
 
+from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import EngineError, InvalidInput
 from tfsctl.programs.listening_socket import open_listener
-from tfsctl.serving_config.serving_config import ServingConfig
 
 
 def resolve_host(host: str) -> str:
@@ -33,21 +32,26 @@ def is_taken(address: str, port: int) -> bool:
     return False
 
 
-def with_free_ports(config: ServingConfig, address: str) -> ServingConfig:
-    """Replace each port 0 of the config with a free port.
+def with_free_ports(spec: LaunchSpec) -> LaunchSpec:
+    """Replace each port 0 with a free port: to TensorFlow Serving, port 0 means off. Raises what `free_ports` raises."""
+    config = spec.config
+    if config.rest_port and config.grpc_port:
+        return spec
+    rest_port, grpc_port = free_ports(spec.host)
+    config = replace(config, rest_port=config.rest_port or rest_port, grpc_port=config.grpc_port or grpc_port)
+    return replace(spec, config=config)
+
+
+def free_ports(address: str) -> tuple[int, int]:
+    """Two different ports of an address that no socket listens on.
 
     Raises InvalidInput for an address that this machine does not have, EngineError if no port can be opened.
     """
-    with ExitStack() as held:  # both sockets stay open until both ports are known, so the ports differ
-
-        def free_port() -> int:
-            try:
-                port: int = held.enter_context(_listen(address, 0)).getsockname()[1]
-            except OSError as error:
-                raise EngineError(f"cannot open a port of {address}: {error.strerror}") from error
-            return port
-
-        return replace(config, rest_port=config.rest_port or free_port(), grpc_port=config.grpc_port or free_port())
+    try:
+        with _listen(address, 0) as one, _listen(address, 0) as other:  # both are open, so the ports differ
+            return one.getsockname()[1], other.getsockname()[1]
+    except OSError as error:
+        raise EngineError(f"cannot open a port of {address}: {error.strerror}") from error
 
 
 def _listen(address: str, port: int) -> socket.socket:

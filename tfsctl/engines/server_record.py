@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # client commands read records, and need none of these
 # An address that means "all interfaces" -> the address at which this machine reaches it.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
-_ADDED = ("bind_address", "certificate", "client_ca")
+_STORED_IF_SET = ("bind_address", "certificate", "client_ca")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ServerRecord:
 
     def to_document(self) -> dict[str, Any]:
         """The record as JSON values, without unset fields that version 0.1 did not have."""
-        return {key: value for key, value in asdict(self).items() if key not in _ADDED or value}
+        return {key: value for key, value in asdict(self).items() if key not in _STORED_IF_SET or value}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ServerRecord:

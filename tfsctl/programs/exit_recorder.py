@@ -24,7 +24,7 @@ def main(exit_file: str, *argv: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     variables = sys.stdin.buffer.read()
     if not variables.endswith(b"\0\0"):
-        return  # tfsctl was killed; the variable that marks the server may be missing
+        return  # tfsctl was killed; the variable by which the server is found may be missing
     environment = dict(pair.split(b"=", 1) for pair in variables.split(b"\0") if pair)
     pid, failure = start(argv, environment)
     os.write(1, (f"failed {failure}\n" if failure else f"started {pid}\n").encode())

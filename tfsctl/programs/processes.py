@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfsctl.errors import EngineError
 
+PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by a process that wants a server of ours to end with it
 STOP_GRACE_S = 33.0  # the embedded server answers running requests for up to 30 s, then unloads its models
 
 

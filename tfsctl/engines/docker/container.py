@@ -29,8 +29,7 @@ class Container:
 
     def __init__(self, container: str, spec: LaunchSpec) -> None:
         """Watch a container that was started with concrete ports."""
-        self.container: str | None = container
-        self._id, self._name = container, spec.name
+        self.container, self._name = container, spec.name
         is_on_host = spec.container.network == HOST_NETWORK
         self.bind_address = "0.0.0.0" if is_on_host else spec.host  # noqa: S104 - what the server does there
         self.rest_port, self.grpc_port = spec.config.rest_port, spec.config.grpc_port
@@ -55,18 +54,18 @@ class Container:
 
     def _facts(self) -> ContainerFacts | None:
         """Its facts from Docker; None if it was removed. Raises DockerError if the daemon does not answer."""
-        found = inspection.inspect([self._id])
+        found = inspection.inspect([self.container])
         if found is None:
             raise DockerError(
                 f"the Docker daemon no longer responds; {self._name} may still be running",
                 hint="start the daemon, then check with: tfsctl ps",
             )
-        return found.get(self._id)
+        return found.get(self.container)
 
     def log_tail(self) -> list[str]:
         """The last lines of its log."""
         try:
-            log = subprocesses.run(["docker", "logs", "--tail", str(LOG_TAIL_LINES), self._id])
+            log = subprocesses.run(["docker", "logs", "--tail", str(LOG_TAIL_LINES), self.container])
         except ProgramFailed as error:
             gone = is_missing(error)
             return ["(Docker removed the container, and its status and log with it)"] if gone else [reason_of(error)]
@@ -74,14 +73,14 @@ class Container:
 
     def follow(self, show: ShowLine) -> None:
         """Pass each line of its log to `show`, from the first line on."""
-        self._follower = ProgramFollower(["docker", "logs", "--follow", self._id], show)
+        self._follower = ProgramFollower(["docker", "logs", "--follow", self.container], show)
 
     def stop(self) -> None:
         """Stop and remove it."""
-        docker("stop", "-t", str(STOP_S), self._id)
+        docker("stop", "-t", str(STOP_S), self.container)
         if self._follower is not None:
             self._follower.stop()  # before the container is removed with its log
-        docker("rm", "--force", "--volumes", self._id)
+        docker("rm", "--force", "--volumes", self.container)
         self._watcher.stop()
 
     def detach(self) -> None:

@@ -66,13 +66,13 @@ def is_gpu_error(error: ProgramFailed) -> bool:
     return re.search(_GPU_ERROR, error.stderr, re.IGNORECASE) is not None
 
 
-def docker_error(action: str, error: ProgramFailed, *, hint: str = "") -> DockerError:
+def docker_error(action: str, error: ProgramFailed) -> DockerError:
     """The error for a docker command that failed. `action` names it, such as `docker run`."""
     reason = reason_of(error)
-    for pattern, cause, known_hint in _KNOWN:
+    for pattern, cause, hint in _KNOWN:
         if re.search(pattern, error.stderr, re.IGNORECASE):
-            return DockerError(f"{action} failed: {cause} ({reason})", hint=known_hint)
-    return DockerError(f"{action} failed: {reason}", hint=hint)
+            return DockerError(f"{action} failed: {cause} ({reason})", hint=hint)
+    return DockerError(f"{action} failed: {reason}")
 
 
 def reason_of(error: ProgramFailed) -> str:

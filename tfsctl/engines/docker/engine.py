@@ -76,7 +76,7 @@ def adapt(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> tuple[LaunchSpec, 
 
 def command(spec: LaunchSpec) -> list[str]:
     """The `docker run` command line."""
-    return container_spec_for(with_concrete_ports(spec)).run_command()
+    return container_spec_for(ports.with_free_ports(spec)).run_command()
 
 
 def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:
@@ -128,7 +128,7 @@ def start(spec: LaunchSpec, *, detach: bool) -> Container:  # noqa: ARG001 - a c
     with state_dir.lock(spec.name):  # another command must not remove a container between its creation and its start
         _remove_ended(spec.name)
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            concrete = with_concrete_ports(local)
+            concrete = ports.with_free_ports(local)
             try:
                 return Container(_run(concrete), concrete)
             except ProgramFailed as error:
@@ -145,11 +145,6 @@ def _run(spec: LaunchSpec) -> str:
     """Run the container and return its id. Raises ProgramFailed."""
     output = subprocesses.run(container_spec_for(spec).run_command(), timeout_s=RUN_TIMEOUT_S).stdout
     return output.strip().splitlines()[-1]
-
-
-def with_concrete_ports(spec: LaunchSpec) -> LaunchSpec:
-    """Replace each port 0 with a free port."""
-    return replace(spec, config=ports.with_free_ports(spec.config, spec.host))
 
 
 def _is_name_conflict(error: ProgramFailed, server: str) -> bool:

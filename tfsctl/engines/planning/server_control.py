@@ -10,7 +10,7 @@ from tfsctl.engines.docker import container as docker_container
 from tfsctl.engines.engine import ServerProcess
 from tfsctl.engines.planning import preflight
 from tfsctl.engines.planning.engine_choice import ENGINES
-from tfsctl.engines.planning.readiness import Interrupted, wait_until_ready
+from tfsctl.engines.planning.readiness import wait_until_ready
 from tfsctl.engines.planning.serve_plan import ServePlan
 from tfsctl.engines.planning.server_handle import ServerHandle
 from tfsctl.engines.process import front
@@ -18,8 +18,6 @@ from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord, record_of
 from tfsctl.programs import processes
 from tfsctl.programs.log_followers import ShowLine
-
-__all__ = ["Interrupted", "ServerHandle", "prepare", "start", "stop"]
 
 
 def prepare(plan: ServePlan) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tfsctl.diagnosis.explanations import explain
 from tfsctl.engines import state_dir
 from tfsctl.engines.engine import ServerProcess
+from tfsctl.engines.exit_reasons import describe_status
 from tfsctl.engines.registry import records, server_log
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import DockerError, EngineError, TfsctlError
@@ -37,10 +38,9 @@ class ServerHandle:
 
     def exit_error(self, status: int, when: str) -> TfsctlError:
         """The error for its end; `when` is appended to the sentence."""
-        how = f"ended with status {status}" if status > 0 else "ended"
-        if status < 0:
-            how = f"was ended by {signal.Signals(-status).name}"
-        return self._explained(f"the model server {how}{when}")
+        how = "was ended by" if status < 0 else "ended with"
+        end = f"{how} {describe_status(status)}" if status else "ended"
+        return self._explained(f"the model server {end}{when}")
 
     def load_error(self) -> TfsctlError | None:
         """The error for a version that the server could not load, or None. The server would retry after a minute."""

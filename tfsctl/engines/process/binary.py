@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
+from tfsctl.engines import ports
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk
-from tfsctl.engines.process.local_process import LocalProcess, notes, server_flags, with_concrete_ports
+from tfsctl.engines.process.local_process import LocalProcess, notes, server_flags
 from tfsctl.errors import EngineError
 
 PROGRAM = "tensorflow_model_server"
@@ -33,10 +34,10 @@ def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:  # noqa: A
 
 def command(spec: LaunchSpec) -> list[str]:
     """The command line of the program."""
-    return [PROGRAM, *server_flags(with_concrete_ports(spec))]
+    return [PROGRAM, *server_flags(ports.with_free_ports(spec))]
 
 
 def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:
     """Start the program."""
-    spec = with_concrete_ports(spec)
+    spec = ports.with_free_ports(spec)
     return LocalProcess(command(spec), spec, engine="binary", detach=detach)

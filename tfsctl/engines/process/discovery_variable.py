@@ -18,8 +18,8 @@ VARIABLE = "TFSCTL_SERVER_MARK"
 
 def build(record: ServerRecord, launch: Mapping[str, Any]) -> dict[str, str]:
     """The variable for a process that is about to be started. Its process id is not known yet."""
-    mark = {"state": str(state_dir.base()), "server": record.to_document(), "launch": launch}
-    return {VARIABLE: json.dumps(mark)}
+    value = {"state": str(state_dir.base()), "server": record.to_document(), "launch": launch}
+    return {VARIABLE: json.dumps(value)}
 
 
 def parse(value: str, *, pid: int) -> tuple[ServerRecord, Mapping[str, Any] | None] | None:
@@ -28,10 +28,10 @@ def parse(value: str, *, pid: int) -> tuple[ServerRecord, Mapping[str, Any] | No
     None if the server belongs to another state directory, or if another version of tfsctl wrote the value.
     """
     try:
-        mark = json.loads(value)
-        if mark["state"] != str(state_dir.base()):
+        document = json.loads(value)
+        if document["state"] != str(state_dir.base()):
             return None
-        fields = mark["server"]
-        return ServerRecord.from_document({**fields, "pid": pid}), mark["launch"]
+        fields = document["server"]
+        return ServerRecord.from_document({**fields, "pid": pid}), document["launch"]
     except (RecursionError, ValueError, KeyError, TypeError):
         return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from tfsctl.core import protos
+from tfsctl.engines import ports
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk
-from tfsctl.engines.process.local_process import LocalProcess, notes, server_flags, with_concrete_ports
+from tfsctl.engines.process.local_process import LocalProcess, notes, parent_variable, server_flags
 
 
 def check() -> str:
@@ -30,7 +30,7 @@ def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:  # noqa: A
 
 def command(spec: LaunchSpec) -> list[str]:
     """The command line of the embedded server. Only clients on this machine may change its models."""
-    spec = with_concrete_ports(spec)
+    spec = ports.with_free_ports(spec)
     return [sys.executable, "-m", "tfsctl.server", f"--host={spec.host}", "--model_reload=local", *server_flags(spec)]
 
 
@@ -39,8 +39,6 @@ def start(spec: LaunchSpec, *, detach: bool, environment: Mapping[str, str] | No
 
     Unless `detach`, it ends when this process ends, even if this process is killed.
     """
-    spec = with_concrete_ports(spec)
-    # The server asks the kernel for a signal when the process of this id ends.
-    parent = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
-    variables = {**(environment or {}), **parent}
+    spec = ports.with_free_ports(spec)
+    variables = {**(environment or {}), **parent_variable(detach=detach)}
     return LocalProcess(command(spec), spec, engine="embedded", detach=detach, environment=variables)

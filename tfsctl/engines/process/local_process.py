@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from tfsctl.engines import ports, state_dir
+from tfsctl.engines import state_dir
 from tfsctl.engines.engine import LOG_TAIL_LINES
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.process import discovery_variable
 from tfsctl.engines.server_record import record_of
-from tfsctl.programs import subprocesses
+from tfsctl.programs import processes, subprocesses
 from tfsctl.programs.log_followers import FileFollower, ShowLine
-
-
-def with_concrete_ports(spec: LaunchSpec) -> LaunchSpec:
-    """Replace each port 0 with a free port. To TensorFlow Serving, port 0 means off."""
-    return replace(spec, config=ports.with_free_ports(spec.config, spec.host))
 
 
 def notes(spec: LaunchSpec) -> list[str]:
@@ -30,6 +25,11 @@ def server_flags(spec: LaunchSpec) -> list[str]:
     """TensorFlow Serving's flags for the server. The config files that they refer to need not exist yet."""
     files = spec.config.files()
     return spec.config.flags(str(state_dir.config_folder(files, server=spec.name)) if files else "")
+
+
+def parent_variable(*, detach: bool) -> dict[str, str]:
+    """The variable that makes a server of ours end when this process ends. Empty for one that may outlive it."""
+    return {} if detach else {processes.PARENT_VARIABLE: str(os.getpid())}
 
 
 class LocalProcess:
@@ -59,8 +59,8 @@ class LocalProcess:
         self.log_path: str | None = str(self._log)
         self._follower: FileFollower | None = None
         values = {name: value for name, value in spec.environment if value is not None}
-        mark = discovery_variable.build(record_of(spec, engine, self), spec.to_document())
-        variables = {**values, **(environment or {}), **mark}
+        discovery = discovery_variable.build(record_of(spec, engine, self), spec.to_document())
+        variables = {**values, **(environment or {}), **discovery}
         self._child: subprocesses.Child | subprocesses.DetachedChild
         if detach:
             state_dir.subfolder("exits")

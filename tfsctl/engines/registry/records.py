@@ -63,10 +63,8 @@ def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -
     Raises EngineError if a server of that name runs. The record of one that has ended is replaced.
     """
     file = state_dir.subfolder(_FOLDER) / f"{record.name}.json"
-    identity = None if record.pid is None else processes.process_identity(record.pid)
-    document = record.to_document() | {"born": identity, "launch": launch}
     temporary = file.with_name(f".{record.name}.{os.getpid()}")
-    state_dir.write_atomically(temporary, json.dumps(document))
+    state_dir.write_atomically(temporary, _file_text(record, launch))
     earlier = _read(file)
     try:
         if earlier is None or earlier.is_left_over:
@@ -84,9 +82,7 @@ def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -
 
 def replace_server(record: ServerRecord, *, launch: Mapping[str, Any]) -> None:
     """Write the record of a server that has taken over from the running server of the same name. Raises EngineError."""
-    identity = None if record.pid is None else processes.process_identity(record.pid)
-    document = record.to_document() | {"born": identity, "launch": launch}
-    state_dir.write_atomically(state_dir.subfolder(_FOLDER) / f"{record.name}.json", json.dumps(document))
+    state_dir.write_atomically(state_dir.subfolder(_FOLDER) / f"{record.name}.json", _file_text(record, launch))
 
 
 def has_ended(record: ServerRecord) -> bool:
@@ -127,6 +123,12 @@ def unregister(record: ServerRecord) -> bool:
     with suppress(OSError):
         state_dir.exit_file(record.name).unlink(missing_ok=True)
     return True
+
+
+def _file_text(record: ServerRecord, launch: Mapping[str, Any] | None) -> str:
+    """The content of the file of a server that runs."""
+    identity = None if record.pid is None else processes.process_identity(record.pid)
+    return json.dumps(record.to_document() | {"born": identity, "launch": launch})
 
 
 def _same_server(one: ServerRecord, other: ServerRecord) -> bool:
@@ -170,19 +172,19 @@ def _tracked(stored: Sequence[tuple[ServerRecord, Mapping[str, Any]]]) -> list[T
 
         facts = inspection.inspect(containers)
     return [
-        _process(record, extra) if record.container is None else _container(record, extra, facts)
+        _tracked_process(record, extra) if record.container is None else _tracked_container(record, extra, facts)
         for record, extra in stored
     ]
 
 
-def _process(record: ServerRecord, extra: Mapping[str, Any]) -> TrackedServer:
+def _tracked_process(record: ServerRecord, extra: Mapping[str, Any]) -> TrackedServer:
     pid, identity = record.pid or 0, extra["born"]
     if identity is not None and processes.process_identity(pid) == identity:
         return TrackedServer(record, RUNNING, extra["launch"])
     return TrackedServer(record, ENDED, extra["launch"], read_exit_record(state_dir.exit_file(record.name), pid))
 
 
-def _container(
+def _tracked_container(
     record: ServerRecord, extra: Mapping[str, Any], facts: Mapping[str, ContainerFacts] | None
 ) -> TrackedServer:
     """The server of a container, with the ports and the start time that Docker knows now."""

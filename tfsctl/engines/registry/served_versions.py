@@ -10,7 +10,7 @@ from tfsctl.core.types import ModelRef
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import fleet
 from tfsctl.engines.registry.tracked_server import ENDED, GONE, RUNNING, TrackedServer
-from tfsctl.errors import TfsctlError
+from tfsctl.errors import EngineError, TfsctlError
 from tfsctl.serving_config.model_config import ModelConfig
 
 STATUS_TIMEOUT_S = 2.0
@@ -60,8 +60,8 @@ def models_in(server: TrackedServer, base: Path) -> list[ModelConfig]:
     If it is not known where a server reads its models, those are taken that are named like the directory.
     """
     try:
-        models = LaunchSpec.from_document(server.launch or {}).config.models
-    except (KeyError, TypeError):
+        models = LaunchSpec.of_server(server.record.name, server.launch).config.models
+    except EngineError:
         return [ModelConfig(name, str(base)) for name in server.record.models if name == base.name]
     return [model for model in models if Path(model.base_path).resolve() == base.resolve()]
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -69,7 +69,7 @@ def lines(server: TrackedServer, selection: LogSelection, *, programs: ExitStack
     return _file_log(path, selection, written_by=record.pid if selection.follow else None)
 
 
-def last_run(name: str, selection: LogSelection) -> Iterator[str] | None:
+def unrecorded_log(name: str, selection: LogSelection) -> Iterator[str] | None:
     """The log of a process server that has no record any more; None if there is no log."""
     file = state_dir.log_file(name)
     return _file_log(file, selection, written_by=None) if file.is_file() and not file.is_symlink() else None
@@ -111,20 +111,15 @@ def _container_log(container: str, selection: LogSelection, programs: ExitStack)
     options += [] if selection.since is None else ["--since", f"{selection.since:.6f}"]
     options += ["--timestamps"] if selection.timestamps else []
     options += ["--follow"] if selection.follow else []
-    with closing(_LogProgram(["docker", "logs", *options, container])) as program:
-        programs.callback(program.stop)
+    program = subprocesses.StreamingProgram(["docker", "logs", *options, container])
+    programs.callback(program.stop)
+    try:
         yield from program.lines()
         status = program.wait()
-        if status != 0:
-            raise DockerError(f"docker logs failed with status {status}; its output is above")
-
-
-class _LogProgram(subprocesses.StreamingProgram):
-    """A program that is stopped when its reader stops reading."""
-
-    def close(self) -> None:
-        """Stop the program."""
-        self.stop()
+    finally:
+        program.stop()
+    if status != 0:
+        raise DockerError(f"docker logs failed with status {status}; its output is above")
 
 
 class _LineFormat:

@@ -1,6 +1,6 @@
 """`python -m tfsctl.rollout.front`: the process of a front, which `tfsctl serve --front` starts.
 
-The variable that marks a server holds what to serve.
+Its discovery variable (see `engines/process/discovery_variable.py`) holds what to serve.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from datetime import datetime
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.process import discovery_variable
 from tfsctl.errors import ExitCode, TfsctlError
+from tfsctl.programs.processes import PARENT_VARIABLE
 from tfsctl.programs.signals import StopSignals
 from tfsctl.rollout.front import handover
 from tfsctl.rollout.front.supervisor import Supervisor
-
-PARENT = "TFSCTL_PARENT_PID"
 
 
 def main() -> int:
     """Run the front until a signal, or until its parent ends if it may not outlive it. Returns the exit status."""
     # The processes of the front do not inherit these variables: they are servers of their own.
-    mark, parent = os.environ.pop(discovery_variable.VARIABLE, ""), os.environ.pop(PARENT, None)
+    discovery, parent = os.environ.pop(discovery_variable.VARIABLE, ""), os.environ.pop(PARENT_VARIABLE, None)
     predecessor = handover.from_variable(os.environ.pop(handover.VARIABLE, None))
-    parsed = discovery_variable.parse(mark, pid=os.getpid())
+    parsed = discovery_variable.parse(discovery, pid=os.getpid())
     if parsed is None or parsed[1] is None:
         say("this program is started by tfsctl serve --front")
         return ExitCode.USAGE

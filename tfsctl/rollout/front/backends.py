@@ -25,7 +25,6 @@ from tfsctl.rollout.front.envoy.routes import Slot
 from tfsctl.rollout.front.front_files import ContainerRef, FrontState, ProcessRef, SlotState
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy, model_config_proto
 from tfsctl.serving_config.request_logging import logging_from_document
-from tfsctl.serving_config.serving_config import ServingConfig
 
 _STATUS_TIMEOUT_S = 1.0
 _RELOAD_TIMEOUT_S = 12.0  # the server waits up to 10 s for the files of recordings that end
@@ -55,7 +54,7 @@ class Backends:
         if self._engine == "docker":
             container = docker_engine.start(own, detach=True)
             container.detach()
-            return ContainerRef(container.container or "")
+            return ContainerRef(container.container)
         state_dir.write_config_files(config.files(), server=name)
         variables = {variable: value for variable, value in spec.environment if value is not None}
         return children.start_detached(name, embedded.command(own), variables)
@@ -134,11 +133,9 @@ def new_state(spec: LaunchSpec) -> FrontState:
     """
     found = {config.name: find_configured(config) for config in spec.config.models}
     versions = {name: [int(folder.name) for folder in model.folders] for name, model in found.items()}
-    slots: dict[Slot, SlotState] = {"a": SlotState(_free_ports(), versions=versions), "b": SlotState(_free_ports())}
+    slots: dict[Slot, SlotState] = {
+        "a": SlotState(ports.free_ports(BACKEND_HOST), versions=versions),
+        "b": SlotState(ports.free_ports(BACKEND_HOST)),
+    }
     folder = tempfile.mkdtemp(prefix="tfsctl-front-")  # the path of a UNIX socket is at most 107 characters long
     return FrontState(slots, {name: model.version for name, model in found.items()}, folder)
-
-
-def _free_ports() -> tuple[int, int]:
-    config = ports.with_free_ports(ServingConfig((), grpc_port=0, rest_port=0), BACKEND_HOST)
-    return config.rest_port, config.grpc_port

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tfsctl.engines.planning import server_control
+from tfsctl.engines.planning.readiness import Interrupted
 from tfsctl.engines.planning.server_handle import ServerHandle
 from tfsctl.errors import NotReadyInTime
 from tfsctl.programs.log_followers import ShowLine
@@ -35,7 +35,7 @@ def wait_for(server: ServerHandle, options: WaitOptions, condition: Callable[[],
     deadline = time.monotonic() + options.wait_timeout_s
     while not condition():
         if options.give_up():
-            raise server_control.Interrupted
+            raise Interrupted
         status = server.exit_status()
         if status is not None:
             raise server.exit_error(status, " before it was ready")

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.errors import ProgramFailed
+from tfsctl.programs.processes import PARENT_VARIABLE
 from tfsctl.programs.subprocesses import Child
 from tfsctl.server.process.open_files import scratch_file
-from tfsctl.server.process.shutdown import PARENT_VARIABLE
 from tfsctl.server.runtime.saved_model_file import directory_bytes
 from tfsctl.server.status import Code, ServingError, UnsafeVersionError
 

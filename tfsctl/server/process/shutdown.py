@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable
 
 from tfsctl.programs import port_handover
+from tfsctl.programs.processes import PARENT_VARIABLE
 
 log = logging.getLogger(__name__)
 
-PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by a process that wants the server to end with it
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _POLL_S = 0.02

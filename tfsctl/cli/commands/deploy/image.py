@@ -94,7 +94,7 @@ def build(
         container=ContainerOptions(image=base_image, platform=platform),
     )
     _check_combination(tag, push=push, output=output)
-    option_checks.check_image_labels(tuple(labels or ()))
+    option_checks.check_labels(labels or ())
     plan = serve_plan.make_plan(request)
     spec = serving_image.image_spec(
         plan.launch, plan.models, base=base_image, tag=tag, name=name, labels=tuple(labels or ())

@@ -139,7 +139,7 @@ def _log(name: str | None, programs: ExitStack, selection: LogSelection) -> Iter
     try:
         chosen = fleet.choose(name, "logs")[0]
     except NotFound:
-        lines = None if name is None else server_log.last_run(name, selection)
+        lines = None if name is None else server_log.unrecorded_log(name, selection)
         if lines is None:
             raise
         terminal.say(f"note: {name} is not running; this is the log of its last run")

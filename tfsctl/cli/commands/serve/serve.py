@@ -114,6 +114,7 @@ def _prepare_front(plan: ServePlan) -> None:
 
 def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.engines.planning import server_control
+    from tfsctl.engines.planning.readiness import Interrupted
     from tfsctl.programs.signals import StopSignals
 
     server_control.prepare(plan)
@@ -127,7 +128,7 @@ def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool)
                 give_up=lambda: bool(signals.received),
                 show_log=terminal.log_line,
             )
-        except server_control.Interrupted:
+        except Interrupted:
             raise KeyboardInterrupt from None
         try:
             server_announcement.announce(plan, server.record, as_json=as_json)

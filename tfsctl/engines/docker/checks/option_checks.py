@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tfsctl.engines.docker.container_spec import OWN_LABELS
 from tfsctl.engines.launch_spec import ContainerOptions
@@ -60,8 +60,7 @@ def check_options(options: ContainerOptions) -> None:
     for capability in options.cap_add:
         if not re.fullmatch(r"[A-Za-z_]+", capability):
             raise InvalidInput(f"--cap-add {capability!r} is not a capability", hint="--cap-add SYS_NICE")
-    for label in options.labels:
-        _check_label(label)
+    check_labels(options.labels)
     if options.network is not None:
         _check_network(options.network)
 
@@ -82,8 +81,8 @@ def check_name_and_tag(image: str, *, example: str) -> None:
         )
 
 
-def check_image_labels(labels: tuple[str, ...]) -> None:
-    """Raise InvalidInput for a label of an image that is not KEY=VALUE, or that tfsctl sets itself."""
+def check_labels(labels: Iterable[str]) -> None:
+    """Raise InvalidInput for a label of a container or image that is not KEY=VALUE, or that tfsctl sets itself."""
     for label in labels:
         _check_label(label)
 
