@@ -38,6 +38,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import matrix_models
+import matrix_requests
 import psutil
 from hpack import Encoder
 from matrix_plots import write_plots
@@ -190,7 +191,7 @@ def encoded(cell: Cell) -> list[tuple[bytes, bytes]]:
     """The requests of a cell as the client sends them: heads and bodies."""
     model = model_of(cell)
     count = VARIANTS.get(cell.workload, DEFAULT_VARIANTS)
-    requests = matrix_models.requests_for(cell.workload, model, count)
+    requests = matrix_requests.requests_for(cell.workload, model, count)
     if cell.protocol == "grpc":
         return [(grpc_head(one.grpc_path), grpc_frame(one.grpc_message)) for one in requests]
     return [(rest_head(f"/v1/models/{model}:{one.rest_verb}", len(one.rest_body)), one.rest_body) for one in requests]

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from matrix import Cell, Server, grpc_frame, grpc_head, measure, rest_head
-from matrix_models import PREDICT
+from matrix_requests import PREDICT
 
 from tfsctl import __version__
 from tfsctl.core import protos, tensors

@@ -4,8 +4,9 @@
 
 Counts the distinct files in which a function is entered (importing a module does not count):
 
-- REST and gRPC: on the event loop's thread of the embedded server, for one request whose head and shape no earlier
-  request had. The requests before it are different ones.
+- REST and gRPC: on the event loop's thread of the embedded server, for one request on an open connection, whose head
+  and shape no earlier request had. The requests before it are different ones. Of several such requests, the files that
+  all of them enter, because the server also does other work meanwhile.
 - predict TEXT: in all threads of the command.
 - predict --file, per row: files in which more functions are entered for 3,000 rows than for 1,000, in requests of 100
   rows, one at a time.
@@ -17,6 +18,7 @@ count in another tree, put it on PYTHONPATH and run this file from a folder with
 from __future__ import annotations
 
 import argparse
+import http.client
 import inspect
 import json
 import os
@@ -28,7 +30,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -38,8 +39,11 @@ from typing import Any
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 READY_S = 120.0
+REQUESTS = 8
 COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+Sender = Callable[[str, dict[str, str]], None]
 
 
 class Walk:
@@ -69,25 +73,24 @@ def package_folder() -> Path:
     return Path(tfsctl.__file__).parent
 
 
-# ---- children ----
 def serve(output: str, grpc_port: str, rest_port: str, model: str) -> None:
-    """Run the server in this thread, make requests from another, and write the files of one request per protocol."""
+    """In a child: run the server in this thread, send requests from another, and write the files of a request."""
     walk = Walk(package_folder())
 
     def ask() -> None:
-        ports = {"gRPC": int(grpc_port), "REST": int(rest_port)}
-        for port in ports.values():
-            _wait_for(port)
+        senders = {"gRPC": _grpc_sender(int(grpc_port)), "REST": _rest_sender(int(rest_port))}
         files = {}
-        for protocol, port in ports.items():
-            make = _grpc if protocol == "gRPC" else _rest
+        for protocol, send in senders.items():
             for count in range(3, 9):
-                make(port, "word " * count)
-            walk.calls.clear()
-            walk.is_on = True
-            make(port, "word " * 20, header=("x-walk", protocol))
-            walk.is_on = False
-            files[protocol] = dict(walk.calls)
+                send("word " * count, {})
+            entered = []
+            for number in range(REQUESTS):
+                walk.calls.clear()
+                walk.is_on = True
+                send("word " * (20 + number), {"x-walk": f"{protocol} {number}"})
+                walk.is_on = False
+                entered.append(set(walk.calls))
+            files[protocol] = sorted(set.intersection(*entered))
         Path(output).write_text(json.dumps(files))
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -99,7 +102,7 @@ def serve(output: str, grpc_port: str, rest_port: str, model: str) -> None:
 
 
 def command(output: str, *arguments: str) -> None:
-    """Run a command of the CLI and write the files that it walks through."""
+    """In a child: run a command of the CLI and write the files that it walks through."""
     walk = Walk(package_folder())
     sys.argv = ["tfsctl", *arguments]
     threading.setprofile(walk.profile)
@@ -123,34 +126,40 @@ def _wait_for(port: int) -> None:
         time.sleep(0.1)
 
 
-def _rest(port: int, text: str, header: tuple[str, str] | None = None) -> None:
-    request = urllib.request.Request(
-        f"http://{HOST}:{port}/v1/models/m:predict",
-        json.dumps({"instances": [text]}).encode(),
-        dict([header] if header else []),
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - a server of our own
-        response.read()
+def _rest_sender(port: int) -> Sender:
+    """A function that sends a request over one HTTP/1.1 connection, once the server listens."""
+    _wait_for(port)
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+
+    def send(text: str, headers: dict[str, str]) -> None:
+        connection.request("POST", "/v1/models/m:predict", json.dumps({"instances": [text]}), headers)
+        connection.getresponse().read()
+
+    return send
 
 
-def _grpc(port: int, text: str, header: tuple[str, str] | None = None) -> None:
+def _grpc_sender(port: int) -> Sender:
+    """A function that sends a request over one HTTP/2 connection, once the server listens."""
     import grpc
 
     from tfsctl.core import protos
 
-    message = protos.PredictRequest()
-    message.model_spec.name = "m"
-    message.inputs["text"].dtype = 7
-    message.inputs["text"].tensor_shape.dim.add(size=1)
-    message.inputs["text"].string_val.append(text.encode())
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        call: Any = channel.unary_unary(PREDICT)
-        call(message.SerializeToString(), timeout=60, metadata=(header,) if header else None)
+    _wait_for(port)
+    call: Any = grpc.insecure_channel(f"{HOST}:{port}").unary_unary(PREDICT)
+
+    def send(text: str, headers: dict[str, str]) -> None:
+        message = protos.PredictRequest()
+        message.model_spec.name = "m"
+        message.inputs["text"].dtype = 7
+        message.inputs["text"].tensor_shape.dim.add(size=1)
+        message.inputs["text"].string_val.append(text.encode())
+        call(message.SerializeToString(), timeout=60, metadata=tuple(headers.items()))
+
+    return send
 
 
-# ---- the parent ----
 def child(kind: str, *arguments: str) -> Any:  # noqa: ANN401 - JSON
-    """What a child process wrote."""
+    """What `serve` or `command` wrote in a child process."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "files.json")
         argv = [sys.executable, __file__, f"--child={kind}", str(output), *arguments]
@@ -165,7 +174,7 @@ def walks(model: Path, folder: Path) -> dict[str, list[str]]:
     """By what is counted: the files."""
     grpc_port, rest_port = _free_ports()
     served = child("serve", str(grpc_port), str(rest_port), str(model))
-    found = {f"{protocol} request": sorted(served[protocol]) for protocol in ("REST", "gRPC")}
+    found = {f"{protocol} request": served[protocol] for protocol in ("REST", "gRPC")}
     flags = [f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
     flags += ["--model_name=m", f"--model_base_path={model}"]
     with subprocess.Popen(

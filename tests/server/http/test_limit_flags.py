@@ -82,7 +82,6 @@ def test_further_connections_of_one_address_are_closed(server: Served) -> None:
             break
 
 
-# ---- without a server ----
 def _limits(**flags: int) -> Limits:
     (address,) = addresses(Flags(port=1, **flags), None)  # type: ignore[arg-type]
     return address.limits
