@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.core.compatibility import Change, compare
+from tfsctl.core.compatibility import Change, compare_signatures
 from tfsctl.core.types import Shape, Signature, TensorSpec
 
 Tensors = dict[str, tuple[str, Shape | None]]
@@ -24,14 +24,14 @@ def specs(tensors: Tensors) -> tuple[TensorSpec, ...]:
 
 def test_the_same_signatures_have_no_changes() -> None:
     """Clients do not see the names in the graph."""
-    assert compare(signature(X, Y), signature(X, Y)) == ()
+    assert compare_signatures(signature(X, Y), signature(X, Y)) == ()
 
 
 def test_only_removed_signatures_break_clients() -> None:
     """Not new ones."""
     one = signature(X, Y)
-    assert compare(one, {}) == (Change("s", "the signature was removed", breaks=True),)
-    assert compare({}, one) == (Change("s", "the signature was added", breaks=False),)
+    assert compare_signatures(one, {}) == (Change("s", "the signature was removed", breaks=True),)
+    assert compare_signatures({}, one) == (Change("s", "the signature was added", breaks=False),)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_only_removed_signatures_break_clients() -> None:
 )
 def test_narrower_or_other_inputs_break_clients(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
     """Wider ones do not."""
-    assert compare(signature(old, Y), signature(new, Y)) == (Change("s", what, breaks),)
+    assert compare_signatures(signature(old, Y), signature(new, Y)) == (Change("s", what, breaks),)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_narrower_or_other_inputs_break_clients(old: Tensors, new: Tensors, what
 )
 def test_wider_or_other_outputs_break_clients(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
     """Narrower ones do not."""
-    assert compare(signature(X, old), signature(X, new)) == (Change("s", what, breaks),)
+    assert compare_signatures(signature(X, old), signature(X, new)) == (Change("s", what, breaks),)
 
 
 def test_a_renamed_single_output_breaks_clients() -> None:
     """Over gRPC, where clients use its name."""
-    changes = compare(signature(X, Y), signature(X, {"z": Y["y"]}))
+    changes = compare_signatures(signature(X, Y), signature(X, {"z": Y["y"]}))
     assert [(change.what, change.breaks) for change in changes] == [
         ("output y was removed", True),
         ("output z was added", False),

@@ -17,7 +17,7 @@ class Change:
     breaks: bool
 
 
-def compare(old: Mapping[str, Signature], new: Mapping[str, Signature]) -> tuple[Change, ...]:
+def compare_signatures(old: Mapping[str, Signature], new: Mapping[str, Signature]) -> tuple[Change, ...]:
     """All changes from the old signatures to the new ones, sorted by signature name."""
     return tuple(change for name in sorted(old.keys() | new.keys()) for change in _signature_changes(name, old, new))
 

@@ -75,7 +75,7 @@ def refuse_existing(base: Path, version: int) -> None:
         raise VersionTakenError(f"version {version} already exists: {existing.path}", hint=VERSION_EXISTS_HINT)
 
 
-def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
+def prune_versions(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
     """Remove all versions in `base` except the `keep` highest and the protected ones; returns those removed.
 
     Raises OSError.
@@ -85,12 +85,12 @@ def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int
     for found in list_versions(base):
         if found.version in numbers[-keep:] or found.version in protected:
             continue
-        remove(found.path)
+        remove_version(found.path)
         removed.append(found.version)
     return removed
 
 
-def remove(version: Path) -> None:
+def remove_version(version: Path) -> None:
     """Remove the directory of a version. It disappears in one step, by a rename. Raises OSError."""
     import tempfile
 

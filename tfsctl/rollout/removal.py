@@ -35,7 +35,7 @@ def prune(base: Path, keep: int, *, message: str = "") -> Removal:
         return Removal((), (f"no version was removed: the server {servers} does not report which versions it serves",))
     notes = [f"version {version} was kept: {served.reasons[version]}" for version in old if version in served.versions]
     try:
-        removed = model_dir.prune(base, keep, protected=served.versions)
+        removed = model_dir.prune_versions(base, keep, protected=served.versions)
     except OSError as error:
         raise RolloutError(f"old versions of {base} could not be removed: {error}") from error
     return Removal(tuple(removed), (*notes, *_record(base, "prune", removed, message)))
@@ -65,7 +65,7 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
         )
     try:
         for version in versions:
-            model_dir.remove(there[version])
+            model_dir.remove_version(there[version])
     except OSError as error:
         raise RolloutError(f"version {version} in {base} could not be removed: {error}") from error
     return Removal(tuple(versions), tuple(_record(base, "remove", versions, message)))

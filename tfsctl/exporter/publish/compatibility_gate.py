@@ -28,7 +28,7 @@ def compare_with_latest(base: Path, signatures: Mapping[str, Signature]) -> Vers
         old = read_saved_model(latest.path).signatures
     except ModelUnreadable:
         return None
-    return VersionComparison(latest.version, compatibility.compare(old, signatures))
+    return VersionComparison(latest.version, compatibility.compare_signatures(old, signatures))
 
 
 def refuse_breaking(name: str, comparison: VersionComparison | None, *, allow_breaking: bool) -> None:

@@ -80,7 +80,7 @@ class RemoteModel:
                     old = read_saved_model(Path(folder)).signatures
                 except ModelUnreadable:
                     return None
-                return VersionComparison(version, compatibility.compare(old, signatures))
+                return VersionComparison(version, compatibility.compare_signatures(old, signatures))
         return None
 
     def upload(self, directory: Path, version: int) -> str:

@@ -47,7 +47,7 @@ def common_signature(a: Side, b: Side, name: str) -> Signature:
             raise InvalidInput(f"{side.name} has no signature {name!r}", hint=f"its signatures: {known}")
     signature, other = a.served.signatures[name], b.served.signatures[name]
     if {(one.name, one.dtype) for one in signature.inputs} != {(one.name, one.dtype) for one in other.inputs}:
-        changes = compatibility.compare({name: signature}, {name: other})
+        changes = compatibility.compare_signatures({name: signature}, {name: other})
         what = "; ".join(change.what for change in changes if change.what.startswith("input"))
         raise InvalidInput(
             f"{a.name} and {b.name} do not take the same inputs: {what}", hint="--signature NAME compares another one"
@@ -104,7 +104,7 @@ def compare(
     comparison = builder.build(
         a.facts(),
         b.facts(),
-        changes=compatibility.compare(a.served.signatures, b.served.signatures),
+        changes=compatibility.compare_signatures(a.served.signatures, b.served.signatures),
         latency=_latency(a, b, signature, sampled),
         skipped=skipped,
     )

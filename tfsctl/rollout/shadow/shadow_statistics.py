@@ -119,7 +119,7 @@ class ShadowStatistics:
             return self._builder.build(
                 self._facts(self._from_version),
                 self._facts(self._plan.version),
-                changes=compatibility.compare(a.signatures, b.signatures),
+                changes=compatibility.compare_signatures(a.signatures, b.signatures),
                 latency=latency.quantiles(pairs[:, 0], pairs[:, 1]),
             )
 

@@ -104,9 +104,9 @@ def _print(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_
 def _compare(old: Description, new: Description, *, as_json: bool) -> None:
     """Print every change; exits with 1 if a change breaks clients."""
     from tfsctl.cli.output import terminal
-    from tfsctl.core.compatibility import compare
+    from tfsctl.core.compatibility import compare_signatures
 
-    changes = compare(old.signatures, new.signatures)
+    changes = compare_signatures(old.signatures, new.signatures)
     breaking = sum(change.breaks for change in changes)
     if as_json:
         terminal.answer_json({"breaks": bool(breaking), "changes": [asdict(change) for change in changes]})
