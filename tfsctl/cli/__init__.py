@@ -63,17 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         exit_code = app(args=None if argv is None else list(argv), prog_name="tfsctl", standalone_mode=False)
     except _COMMAND_LINE_ERROR as error:
-        return terminal.report(usage_error(error, _command(argv)))
+        return terminal.report_error(usage_error(error, _command(argv)))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TfsctlError as error:
-        return terminal.report(_explained(error))
+        return terminal.report_error(_explained(error))
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except terminal.OutputClosed:
         return ExitCode.OK
     except (OSError, MemoryError) as error:
-        return terminal.report(_environment_error(error))
+        return terminal.report_error(_environment_error(error))
     except Exception as error:  # noqa: BLE001 - anything else is a bug, reported as such
         return terminal.report_bug(error)
     return exit_code if isinstance(exit_code, int) else ExitCode.OK  # the code of typer.Exit

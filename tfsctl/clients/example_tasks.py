@@ -15,7 +15,7 @@ from tfsctl.inputs.features import as_float
 from tfsctl.inputs.predict_inputs import choose_signature, example_arguments
 from tfsctl.inputs.tf_examples import is_named_for_examples, serialize
 
-Answer = TypeVar("Answer")
+AnswerT = TypeVar("AnswerT")
 
 # The error for an integer in a feature of floats. The signature does not have the type of a feature.
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
@@ -43,7 +43,7 @@ def predict_examples(
     )
 
 
-def send_examples(examples: Examples, send: Callable[[Examples], Answer]) -> Answer:
+def send_examples(examples: Examples, send: Callable[[Examples], AnswerT]) -> AnswerT:
     """Call `send` with examples. Integers of a feature that turns out to hold floats are converted, and sent again."""
     try:
         return send(examples)

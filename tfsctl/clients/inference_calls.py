@@ -119,7 +119,10 @@ def _fill_input(message: protos.Input, examples: Examples) -> None:
 def over_rest(
     call: RestCall, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]
 ) -> list[InferenceResult]:
-    """Send one request per task, because the REST API has no MultiInference. Raises ValueError for an answer without results."""
+    """Send one request per task, because the REST API has no MultiInference.
+
+    Raises ValueError for an answer without results.
+    """
     return [_over_rest(call, model, examples, task) for task in tasks]
 
 

@@ -24,7 +24,10 @@ def predict_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def parsed_object(content: bytes) -> dict[str, Any] | None:
-    """The JSON object of an answer; None if it is not one, or is nested too deeply. TensorFlow Serving writes the bytes of strings unescaped."""
+    """The JSON object of an answer; None if it is not one, or is nested too deeply.
+
+    TensorFlow Serving writes the bytes of strings unescaped, so an answer may not be UTF-8 text.
+    """
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:

@@ -61,7 +61,7 @@ def escape_line_controls(text: str) -> str:
 
 
 def quote_controls(text: str) -> str:
-    """Text unchanged if it is safe in one cell of a line, else as an escaped JSON string."""
+    """Text unchanged if it is safe in one cell of a line, otherwise as an escaped JSON string."""
     return escape_controls(json.dumps(text, ensure_ascii=False)) if _UNSAFE_IN_LINE.search(text) else text
 
 

@@ -28,8 +28,8 @@ def read_records(path: Path, *, max_bytes: int | None = None) -> Iterator[bytes]
 def iter_records(file: BinaryIO, *, max_bytes: int | None = None) -> Iterator[bytes]:
     """The records of an open file.
 
-    Raises InvalidInput at the first record that is damaged, truncated, or larger than `max_bytes`. Fewer bytes than a header at the end are ignored, as
-    in TensorFlow.
+    Raises InvalidInput at the first record that is damaged, truncated, or larger than `max_bytes`. If fewer bytes than
+    a header are left at the end, they are ignored, as in TensorFlow.
     """
     at = 0
     while len(header := file.read(_HEADER.size)) == _HEADER.size:

@@ -35,7 +35,7 @@ _C1_CONTROLS = re.compile("[\x80-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class UnreadableValue:
-    """In place of a value that could not be read. An empty `reason` means that the value is missing."""
+    """Stands for a value that could not be read. An empty `reason` means that the value is missing."""
 
     reason: str = ""
     hint: str = ""

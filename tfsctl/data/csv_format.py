@@ -38,14 +38,14 @@ class TextFormat:
 
     @property
     def csv_options(self) -> list[str]:
-        """The options that were given and that only CSV and TSV have."""
-        given = {
+        """The options that the user typed and that only CSV and TSV have."""
+        options = {
             "--delimiter": self.delimiter is not None,
             "--decimal": self.decimal is not None,
             "--no-header": not self.has_header,
             "--na": bool(self.missing),
         }
-        return [name for name, is_given in given.items() if is_given]
+        return [name for name, is_typed in options.items() if is_typed]
 
 
 DEFAULT_FORMAT = TextFormat()

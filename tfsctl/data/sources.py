@@ -12,7 +12,7 @@ from tfsctl.core.types import Signature
 from tfsctl.data.blocks import STDIN, RowSource
 from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.inputs.images import SUFFIXES, takes_images
+from tfsctl.inputs.images import IMAGE_SUFFIXES, takes_images
 
 Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images", "recording"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -23,7 +23,7 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".txt": "text",
     ".tfrecords": "tfrecord",
     ".pq": "parquet",
-    **dict.fromkeys(SUFFIXES, "images"),
+    **dict.fromkeys(IMAGE_SUFFIXES, "images"),
 }
 
 
@@ -143,13 +143,13 @@ def _plain_reader(chosen: Format) -> Callable[[str, Path | str], RowSource]:
     return ParquetRows
 
 
-def _images(location: str, found: list[Path], signature: Signature, given: Format | None) -> RowSource:
-    """The files with the suffix of an image, or all files if the format was given as images."""
+def _images(location: str, found: list[Path], signature: Signature, chosen: Format | None) -> RowSource:
+    """The files with the suffix of an image, or all files if the user chose the format `images`."""
     from tfsctl.data.readers.image_rows import ImageRows
 
-    files = sorted(f for f in found if (given == "images" or f.suffix.lower() in SUFFIXES) and f.is_file())
+    files = sorted(f for f in found if (chosen == "images" or f.suffix.lower() in IMAGE_SUFFIXES) and f.is_file())
     if not files:
-        raise NotFound(f"there are no images in {location}", hint=f"image files end in {', '.join(SUFFIXES)}")
+        raise NotFound(f"there are no images in {location}", hint=f"image files end in {', '.join(IMAGE_SUFFIXES)}")
     if len(signature.inputs) != 1 or not takes_images(signature.inputs[0]):
         wanted = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in signature.inputs)
         raise InvalidInput(f"{signature.name} takes {wanted}, which images cannot be")

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfsctl.core import dtypes
+from tfsctl.core.inference import PREDICT_METHOD_NAMES
 from tfsctl.core.types import DEFAULT_SIGNATURE, Json, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 
 EXAMPLE_TEXT = "some text"
 MAX_SAMPLE_CHARS = 400  # of a sample as JSON
 MAX_VALUES = 64  # a request with more values is too long to paste
-_PREDICT_METHODS = ("", "tensorflow/serving/predict")
 
 
 def example_signature(signatures: Mapping[str, Signature]) -> Signature | None:
@@ -75,7 +75,7 @@ def _has_short_example(signature: Signature) -> bool:
     values = sum(math.prod(dim or 1 for dim in shape) for shape in _assumed_shapes(signature).values())
     known = all(spec.dtype in dtypes.BY_NAME for spec in signature.inputs)
     is_short = 0 < values <= MAX_VALUES or (values > 0 and _short_sample(signature) is not None)
-    return signature.method_name in _PREDICT_METHODS and known and is_short
+    return signature.method_name in PREDICT_METHOD_NAMES and known and is_short
 
 
 def _without_only_name(values: dict[str, Any]) -> Json:

@@ -28,7 +28,7 @@ _NAME = r"[A-Za-z_][\w./-]*"
 PAIR = re.compile(rf"\s*{_NAME}=")
 _PAIRS = re.compile(rf"(?:^|\s+)({_NAME})=")
 _HINT = "for example: area=120.5 city=Bern"
-LINES_HINT = "each line is one example, FEATURE=VALUE or a JSON object; --format json reads one JSON document"
+EXAMPLE_LINES_HINT = "each line is one example, FEATURE=VALUE or a JSON object; --format json reads one JSON document"
 _BODY_KEYS = {"examples", "context", "signature_name"}
 _BOOLEANS = {"true": True, "false": False}
 
@@ -89,7 +89,7 @@ def read_example_lines(lines: Sequence[str], read: Callable[[str], Examples] | N
         except InvalidInput as error:
             raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from error
         if len(found.rows) != 1 or found.context:
-            raise InvalidInput(f"line {number} is not one example", hint=LINES_HINT)
+            raise InvalidInput(f"line {number} is not one example", hint=EXAMPLE_LINES_HINT)
         rows += found.rows
     if not rows:
         raise InvalidInput("no example was given", hint=_HINT)

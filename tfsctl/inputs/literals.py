@@ -12,8 +12,6 @@ from tfsctl.errors import InvalidInput
 
 # Only a number with such an exponent, or with as many digits, can be too large for a float64.
 _MAY_OVERFLOW = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{300}")
-
-
 _MAX_QUOTED_CHARS = 60
 
 

@@ -14,7 +14,7 @@ from tfsctl.core.json_strings import encode_text
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.example_request import example_row, example_signature
-from tfsctl.inputs.typed import LINES_HINT, TypedValues, parse_line, parse_typed, takes_text
+from tfsctl.inputs.typed import ROW_LINES_HINT, TypedValues, parse_line, parse_typed, takes_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,7 @@ def _single_row(value: object, spec: TensorSpec, *, is_row: bool) -> object:
         return value
     rows = _rows_of_value(value, spec.shape[1:], is_row=is_row)
     if len(rows) != 1:
-        raise InvalidInput(f"{len(rows)} rows for {spec.name}", hint=LINES_HINT)
+        raise InvalidInput(f"{len(rows)} rows for {spec.name}", hint=ROW_LINES_HINT)
     json_tensors.from_json(rows[0], replace(spec, shape=spec.shape[1:]))
     return rows[0]
 
@@ -240,7 +240,7 @@ def _nested_shape(value: object) -> tuple[int, ...]:
 
 
 def _rows_of_value(value: object, row_shape: tuple[int | None, ...], *, is_row: bool) -> list[object]:
-    """The rows of a value: its items if it is nested deeply enough, else the value itself as one row."""
+    """The rows of a value: its items if it is nested deeply enough, otherwise the value itself as one row."""
     if isinstance(value, list) and not is_row:
         if not value or _depth(value) > len(row_shape):
             return value

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfsctl.core import protos
-from tfsctl.core.inference import Examples, Feature, Features
+from tfsctl.core.inference import PREDICT_METHOD_NAMES, Examples, Feature, Features
 from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, TfsctlError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tfsctl.core.graphs.feature_specs import FeatureSpec
+    from tfsctl.core.graphs.feature_specs import FeatureSpec, FeatureSpecs
 
 # The usual names of an input that takes serialized tf.Examples: TFX, Estimators and TensorFlow Serving's own examples.
 _INPUT_NAMES = {
@@ -34,8 +34,6 @@ _INPUT_NAMES = {
     *("serialized", "serialized_example", "serialized_examples", "serialized_tf_example", "serialized_tf_examples"),
     *("example_proto", "example_protos", "example_bytes"),
 }
-
-_PREDICT_METHODS = ("", "tensorflow/serving/predict")
 
 
 def may_take_examples(signature: Signature) -> bool:
@@ -46,7 +44,7 @@ def may_take_examples(signature: Signature) -> bool:
     return spec.dtype == "string" and spec.encoding == "dense" and (spec.shape is None or len(spec.shape) == 1)
 
 
-def features_in(directory: Path | None, signature: Signature) -> Mapping[str, FeatureSpec] | None:
+def features_in(directory: Path | None, signature: Signature) -> FeatureSpecs | None:
     """The features that a signature parses, read from the graph of a version; None if it parses none or is unreadable."""
     if directory is None or not may_take_examples(signature):
         return None
@@ -114,7 +112,7 @@ def serialize(examples: Examples) -> np.ndarray:
     return object_array(records)
 
 
-def fit_examples(examples: Examples, features: Mapping[str, FeatureSpec], signature: Signature) -> Examples:
+def fit_examples(examples: Examples, features: FeatureSpecs, signature: Signature) -> Examples:
     """The examples with the types that a signature parses.
 
     Raises InvalidInput for an unknown or missing feature, and for a value that does not fit.
@@ -135,7 +133,7 @@ def fit_examples(examples: Examples, features: Mapping[str, FeatureSpec], signat
     return Examples(tuple(rows))
 
 
-def feature_signature(signature: Signature, features: Mapping[str, FeatureSpec], columns: Sequence[str]) -> Signature:
+def feature_signature(signature: Signature, features: FeatureSpecs, columns: Sequence[str]) -> Signature:
     """A signature with features as inputs: the required ones, and the optional ones among the columns of a file."""
     inputs = tuple(
         TensorSpec(name, spec.dtype, (None, *(spec.shape if spec.kind == "dense" else (None,))))
@@ -152,7 +150,7 @@ def example_of_arrays(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return serialize(Examples(tuple(dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))))
 
 
-def describe_features(signature: Signature, features: Mapping[str, FeatureSpec]) -> str:
+def describe_features(signature: Signature, features: FeatureSpecs) -> str:
     """The features on one line: `serving_default reads tf.Examples with trip_miles float32, hour int64 (optional)`."""
     shown = ", ".join(
         f"{name} {spec.dtype}{_size_text(spec)}{'' if spec.required else ' (optional)'}"
@@ -161,18 +159,18 @@ def describe_features(signature: Signature, features: Mapping[str, FeatureSpec])
     return f"{signature.name} reads tf.Examples with {shown}"
 
 
-def placeholder_features(features: Mapping[str, FeatureSpec]) -> dict[str, Feature]:
-    """One example with made-up values: all required features, or every feature if none is required."""
+def placeholder_features(features: FeatureSpecs) -> dict[str, Feature]:
+    """One example with placeholder values: all required features, or every feature if none is required."""
     chosen = {name: spec for name, spec in features.items() if spec.required} or features
     return {name: _placeholder_feature(spec) for name, spec in chosen.items()}
 
 
-def feature_arguments(features: Mapping[str, FeatureSpec]) -> str:
+def feature_arguments(features: FeatureSpecs) -> str:
     """Example arguments, quoted for a shell, such as `trip_miles=1.0 city=text`."""
     return shlex.join(feature_words(features))
 
 
-def feature_words(features: Mapping[str, FeatureSpec]) -> list[str]:
+def feature_words(features: FeatureSpecs) -> list[str]:
     """Example arguments, such as `trip_miles=1.0` and `city=text`."""
     words = []
     for name, values in placeholder_features(features).items():
@@ -181,11 +179,11 @@ def feature_words(features: Mapping[str, FeatureSpec]) -> list[str]:
     return words
 
 
-def example_request(signature: Signature, features: Mapping[str, FeatureSpec]) -> str:
-    """The body of a REST request with one made-up example: for predict, or for the method of the signature."""
+def placeholder_body(signature: Signature, features: FeatureSpecs) -> str:
+    """The body of a REST request with one placeholder example: for predict, or for the method of the signature."""
     example = placeholder_features(features)
     body: dict[str, object] = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
-    if signature.method_name in _PREDICT_METHODS:
+    if signature.method_name in PREDICT_METHOD_NAMES:
         record = serialize(Examples((example,)))[0]
         body["instances"] = [{"b64": base64.b64encode(record).decode()}]
     else:
@@ -194,7 +192,7 @@ def example_request(signature: Signature, features: Mapping[str, FeatureSpec]) -
     return json.dumps(body)
 
 
-def _required_first(features: Mapping[str, FeatureSpec]) -> list[tuple[str, FeatureSpec]]:
+def _required_first(features: FeatureSpecs) -> list[tuple[str, FeatureSpec]]:
     return sorted(features.items(), key=lambda item: (not item[1].required, item[0]))
 
 

@@ -30,7 +30,7 @@ from tfsctl.inputs.named_values import only_name, read_file, split_pair
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
 TEXT_HINT = "--text sends it as text"
-LINES_HINT = "each line is one row; use --format json for one JSON document"
+ROW_LINES_HINT = "each line is one row; use --format json for one JSON document"
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
 _BOOLEANS = _LITERALS | {"1": True, "0": False}
@@ -111,10 +111,10 @@ def parse_line(line: str, signature: Signature) -> TypedValues:
     Raises InvalidInput for anything else, and for a line with several rows.
     """
     if line.lstrip()[:1] in ("{", "[") and parse_json(line) is None:
-        raise InvalidInput(f"{quoted(line)} is not JSON", hint=LINES_HINT)
+        raise InvalidInput(f"{quoted(line)} is not JSON", hint=ROW_LINES_HINT)
     rows = parse_typed([line], signature)
     if len(rows) != 1 or (rows[0].is_batch and len(signature.inputs) == 1):
-        raise InvalidInput(f"{quoted(line)} is not one row", hint=LINES_HINT)
+        raise InvalidInput(f"{quoted(line)} is not one row", hint=ROW_LINES_HINT)
     return rows[0]
 
 

@@ -30,7 +30,7 @@ def test_each_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stderr)
     terminal.say("ready: m version 1")
     terminal.log_line("2026-11-29 09:51:18,460 I Adding/updating models.")
-    terminal.report(NotFound("there is no model m", hint="tfsctl ps"))
+    terminal.report_error(NotFound("there is no model m", hint="tfsctl ps"))
 
     assert stderr.calls == [
         "ready: m version 1\n",

@@ -126,7 +126,7 @@ def test_metadata_shows_place_and_signatures(served: Served) -> None:
 def test_help_lists_every_command(session: ReplSession) -> None:
     """:help lists the names and the first docstring line of each command."""
     text = "\n".join(handle_line(session, ":help").answer)
-    for command in commands.TABLE.values():
+    for command in commands.REPL_COMMANDS.values():
         assert command.help
         assert command.help in text
         assert all(name in text for name in command.names)

@@ -24,7 +24,7 @@ from tfsctl.errors import NotFound, ServerUnreachable
 def test_settings_are_listed_and_changed(session: ReplSession) -> None:
     """:set lists all settings; :set NAME VALUE changes one; :set NAME restores its default."""
     listed = handle_line(session, ":set").answer
-    assert [line.split()[0] for line in listed] == list(settings.TABLE)
+    assert [line.split()[0] for line in listed] == list(settings.SETTINGS)
     assert handle_line(session, ":set signature row") == LineResult(notes=("signature: row",))
     assert handle_line(session, "1,2,3").answer == ("[1.0, 2.0, 3.0]",)
     assert "* row" in handle_line(session, ":signature").answer

@@ -122,6 +122,6 @@ def test_errors_are_coloured_on_a_terminal(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    terminal.report(TfsctlError("it is broken", hint="mend it"))
+    terminal.report_error(TfsctlError("it is broken", hint="mend it"))
 
     assert ("\x1b[1;31merror:\x1b[0m it is broken" in capsys.readouterr().err) is is_coloured

@@ -9,13 +9,12 @@ from itertools import chain
 import numpy as np
 
 from tfsctl.core.batches import RowBatch
-from tfsctl.core.graphs.feature_specs import FeatureSpec
+from tfsctl.core.graphs.feature_specs import FeatureSpec, FeatureSpecs
 from tfsctl.core.types import Signature
 from tfsctl.data.blocks import Block, CellFormat, RowSource
 from tfsctl.inputs.literals import parse_number
 from tfsctl.inputs.tf_examples import example_of_arrays, feature_signature
 
-Features = Mapping[str, FeatureSpec]
 _DTYPE_OF_KIND = {"f": "float32", "i": "int64", "u": "int64", "b": "int64"}
 
 
@@ -33,7 +32,7 @@ class _PeekedRows:
 
 
 def feature_rows(
-    source: RowSource, signature: Signature, features: Features, renamed: Mapping[str, str]
+    source: RowSource, signature: Signature, features: FeatureSpecs, renamed: Mapping[str, str]
 ) -> tuple[RowSource, Signature | None]:
     """Read the first block. Returns the source to go on with, and the signature of its rows: an input for each feature.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfsctl.cli.inference.served_models import version_directory
@@ -20,9 +20,7 @@ from tfsctl.inputs.tf_examples import (
 )
 
 if TYPE_CHECKING:
-    from tfsctl.core.graphs.feature_specs import FeatureSpec
-
-    FeatureSpecs = Mapping[str, FeatureSpec]
+    from tfsctl.core.graphs.feature_specs import FeatureSpecs
 
 
 def parsed_features(

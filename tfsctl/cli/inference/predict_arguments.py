@@ -53,7 +53,7 @@ class PredictArguments:
             if self.lines is None:
                 arrays = shape_inputs(self.texts, signature, self.named, as_text=self.as_text)
                 for note in () if self.as_text else text_notes(self.texts, signature):
-                    terminal.say(f"note: {note}")
+                    terminal.say_note(note)
             elif self.as_text:
                 arrays = shape_inputs(self.lines, signature, as_text=True)
             else:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.cli.inference.bulk_output import BulkOutput, FileOutput, StandardOutput
-from tfsctl.cli.inference.example_files import Features, feature_rows, to_examples
+from tfsctl.cli.inference.example_files import feature_rows, to_examples
 from tfsctl.cli.inference.pinned_version import fetch_metadata
 from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
@@ -27,6 +27,7 @@ from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
 from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size
+from tfsctl.core.graphs.feature_specs import FeatureSpecs
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.readers.image_rows import ImageRows
@@ -36,7 +37,7 @@ from tfsctl.data.writers.overwriting import refuse_overwriting, refuse_stdout_in
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
 
-FeaturesOf = Callable[[ModelMetadata, Signature], Features | None]
+FeaturesOf = Callable[[ModelMetadata, Signature], FeatureSpecs | None]
 
 
 def predict_file(
@@ -116,7 +117,13 @@ def predict_file(
 
 
 def _batches(
-    source: RowSource, signature: Signature, files: FileOptions, features: Features | None, keep: Keep, *, after: int
+    source: RowSource,
+    signature: Signature,
+    files: FileOptions,
+    features: FeatureSpecs | None,
+    keep: Keep,
+    *,
+    after: int,
 ) -> Iterator[RowBatch]:
     """The rows of a source after row `after`, in batches that fit the signature.
 

@@ -152,9 +152,9 @@ def _file_options(
             "--resume": resume,
             "--keep": keep is not None,
         }
-        given = [name for name, is_given in needs_file.items() if is_given]
-        if given:
-            raise InvalidInput(f"{given[0]} needs rows from a file", hint="add --file FILE")
+        typed = [name for name, is_typed in needs_file.items() if is_typed]
+        if typed:
+            raise InvalidInput(f"{typed[0]} needs rows from a file", hint="add --file FILE")
     if resume and (output is None or file == "-"):
         raise InvalidInput("--resume needs --output, and a --file that can be read again (not stdin)")
     if on_error == "skip" and output is None:

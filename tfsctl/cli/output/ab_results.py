@@ -33,7 +33,7 @@ def print_results(results: Results) -> None:
         terminal.say(f"warning: {document['keys_of_both']:,} users had answers of both versions; they have no outcome")
     without_key = sum(arm["without_key"] for arm in document["arms"])
     if without_key:
-        terminal.say(f"note: {without_key:,} requests had no {document['sticky']}: their version was chosen at random")
+        terminal.say_note(f"{without_key:,} requests had no {document['sticky']}: their version was chosen at random")
     if results.outcomes is not None:
         _print_outcomes(results.outcomes)
 
@@ -66,7 +66,7 @@ def _print_outcomes(outcomes: Outcomes) -> None:
         rows.append((name, str(version), f"{arm.keys:,}", _text(arm.mean, outcomes), interval))
         if arm.keys_without_row:
             treated = "left out" if outcomes.missing is None else f"counted as {outcomes.missing:g}"
-            terminal.say(f"note: {arm.keys_without_row:,} users of version {version} have no row: {treated}")
+            terminal.say_note(f"{arm.keys_without_row:,} users of version {version} have no row: {treated}")
     terminal.answer_table(("arm", "version", "users", what, f"{outcomes.confidence:.0%} interval"), rows)
     found = outcomes.difference
     terminal.answer(

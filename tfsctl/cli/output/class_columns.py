@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfsctl.cli.output.classes import ClassOptions, label_table, scored_outputs
+from tfsctl.cli.output.classes import ClassOptions, class_labels, scored_outputs
 
 
 def class_columns(outputs: Mapping[str, np.ndarray], class_options: ClassOptions) -> Mapping[str, np.ndarray]:
@@ -26,7 +26,7 @@ def class_columns(outputs: Mapping[str, np.ndarray], class_options: ClassOptions
             continue
         scores = scored[name]
         order = np.argsort(-scores, axis=1, kind="stable")[:, : class_options.top or 1]
-        labels = label_table(outputs, name, scores, class_options)
+        labels = class_labels(outputs, name, scores, class_options)
         if labels is None:
             columns[f"{name}_class"] = _squeeze(order)
         else:

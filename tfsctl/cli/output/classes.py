@@ -75,7 +75,7 @@ def classes_of(prediction: Prediction, class_options: ClassOptions) -> dict[str,
     """For each output with class scores, the classes of each row. Raises InvalidInput as `scored_outputs` does."""
     outputs = prediction.outputs
     return {
-        name: _ranked(scores, label_table(outputs, name, scores, class_options))
+        name: _ranked(scores, class_labels(outputs, name, scores, class_options))
         for name, scores in scored_outputs(outputs, class_options).items()
     }
 
@@ -141,7 +141,7 @@ def _scores(array: np.ndarray, class_options: ClassOptions) -> np.ndarray | None
     return array if sums_to_one or class_options.wants_classes else None
 
 
-def label_table(
+def class_labels(
     outputs: Mapping[str, np.ndarray], name: str, scores: np.ndarray, class_options: ClassOptions
 ) -> np.ndarray | None:
     """The labels [rows, classes] (UTF-8) of an output's scores: those of --labels, or the model's own, or None.

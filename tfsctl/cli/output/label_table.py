@@ -59,4 +59,4 @@ def _version(version: int | None) -> str:
 
 def _say_notes(state: LabelState) -> None:
     for note in state.notes:
-        terminal.say(f"note: {note}")
+        terminal.say_note(note)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
 
 
-def explain(plan: ServePlan) -> None:
+def announce_plan(plan: ServePlan) -> None:
     """Print the models, the engine and the notes of a plan to stderr."""
     for note in plan.notes:
-        terminal.say(f"note: {note}")
+        terminal.say_note(note)
     reason = f" ({plan.reason})" if plan.reason else ""
     terminal.say(f"serving {', '.join(_versions(model) for model in plan.models)} with {plan.engine}{reason}")
 
 
-def announce(plan: ServePlan, entry: ServerRecord, *, as_json: bool) -> None:
+def announce_server(plan: ServePlan, entry: ServerRecord, *, as_json: bool) -> None:
     """Print the addresses of a ready server, and commands to query it."""
     curl, predict = example_commands(plan.first_model, entry, several=len(plan.models) > 1)
     config = plan.launch.config
@@ -56,7 +56,7 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
     from tfsctl.engines.planning import preflight
     from tfsctl.engines.registry import records
     from tfsctl.inputs.example_request import example_body, example_row, example_signature
-    from tfsctl.inputs.tf_examples import example_request, feature_words, features_in
+    from tfsctl.inputs.tf_examples import feature_words, features_in, placeholder_body
 
     skipped = preflight.unanswerable(model.saved_model)
     signatures = model.saved_model.signatures
@@ -64,7 +64,7 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
     if signature is None:
         return None, None
     features = features_in(model.saved_model.path, signature)
-    body = example_request(signature, features) if features else example_body(signature)
+    body = placeholder_body(signature, features) if features else example_body(signature)
     url = f"{entry.url}/v1/models/{quote(model.name, safe='')}:predict"
     curl = None if body is None else shlex.join(["curl", "-d", body, "-X", "POST", url])
     words = ["tfsctl", "predict", *(feature_words(features) if features else [_argument(example_row(signature))])]

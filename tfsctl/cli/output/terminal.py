@@ -62,6 +62,11 @@ def say(text: str) -> None:
     _write_line(escape_controls(text))
 
 
+def say_note(text: str) -> None:
+    """Print a note to stderr, escaped: something that the user should know, but did not ask for."""
+    say(f"note: {text}")
+
+
 def _write_line(text: str) -> None:
     """Write a line to stderr at once: print() writes its end apart, and another thread's line could come in between."""
     sys.stderr.write(f"{text}\n")
@@ -287,7 +292,7 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None
         yield show
 
 
-def report(error: TfsctlError) -> int:
+def report_error(error: TfsctlError) -> int:
     """Print an expected failure as `error:`, `cause:` and `hint:` lines; returns its exit code."""
     if verbose:
         _say_traceback(error)

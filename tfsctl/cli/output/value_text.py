@@ -36,7 +36,7 @@ def document(prediction: Prediction) -> dict[str, Any]:
 
 
 def _by_row(outputs: Mapping[str, Json]) -> list[Json]:
-    """The rows of a batch: values if there is one output, else objects by name of the output."""
+    """The rows of a batch: values if there is one output, otherwise objects by name of the output."""
     if len(outputs) == 1:
         (rows,) = outputs.values()
         return list(rows)

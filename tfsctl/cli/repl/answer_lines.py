@@ -12,7 +12,7 @@ from tfsctl.cli.output.classes import NO_CLASS_OPTIONS, ClassOptions
 from tfsctl.core.inference import InferenceResult
 from tfsctl.core.types import Prediction
 
-Answer = Prediction | list[InferenceResult]
+ModelAnswer = Prediction | list[InferenceResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class AnswerStyle:
     class_options: ClassOptions = NO_CLASS_OPTIONS
 
 
-def lines(answer: Answer, style: AnswerStyle) -> list[str]:
+def lines(answer: ModelAnswer, style: AnswerStyle) -> list[str]:
     """The lines of one answer."""
     if style.as_json:
         return [as_json(answer, style.class_options)]
@@ -33,7 +33,7 @@ def lines(answer: Answer, style: AnswerStyle) -> list[str]:
     return _of_inferences(answer, style)
 
 
-def as_json(answer: Answer, class_options: ClassOptions = NO_CLASS_OPTIONS) -> str:
+def as_json(answer: ModelAnswer, class_options: ClassOptions = NO_CLASS_OPTIONS) -> str:
     """The complete answer, as the JSON document that `--json` prints."""
     document = (
         predictions.document(answer, class_options)
@@ -43,7 +43,7 @@ def as_json(answer: Answer, class_options: ClassOptions = NO_CLASS_OPTIONS) -> s
     return json.dumps(document, ensure_ascii=False)
 
 
-def latency_ms(answer: Answer) -> float:
+def latency_ms(answer: ModelAnswer) -> float:
     """How long the request took; the longest of several."""
     seconds = answer.latency_s if isinstance(answer, Prediction) else max(one.latency_s for one in answer)
     return seconds * 1000

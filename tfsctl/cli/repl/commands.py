@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _COMMAND = re.compile(r"\s*(:\S*)(?:\s+(\S.*?))?\s*", re.DOTALL)
 _ESCAPE = "::"
 _MAX_SHOWN_CHARS = 60
-PATHS = ("",)  # completion offers files and directories in its place
-Run = Callable[["ReplSession", str], LineResult]
+COMPLETE_PATHS = ("",)  # completion offers files and directories in its place
+Handler = Callable[["ReplSession", str], LineResult]
 Choices = Callable[["ReplSession"], Iterable[str]]
 
 
@@ -40,13 +40,13 @@ _OTHER_LINES = [
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class ReplCommand:
     """One command: its names (`:help` shows the first), its argument, its help, its function, its argument's choices."""
 
     names: tuple[str, ...]
     argument: str
     help: str
-    run: Run
+    run: Handler
     choices: Choices
 
     @property
@@ -55,21 +55,21 @@ class Command:
         return f"{', '.join(self.names)} {self.argument}".rstrip()
 
 
-TABLE: dict[str, Command] = {}
+REPL_COMMANDS: dict[str, ReplCommand] = {}
 
 
-def command(*names: str, argument: str = "", choices: Choices = _no_choices) -> Callable[[Run], Run]:
+def command(*names: str, argument: str = "", choices: Choices = _no_choices) -> Callable[[Handler], Handler]:
     """Add a function to the table under its names. The first line of its docstring is its help text."""
 
-    def add(run: Run) -> Run:
-        entry = Command(names, argument, (run.__doc__ or "").partition("\n")[0], run, choices)
-        TABLE.update(dict.fromkeys(names, entry))
+    def add(run: Handler) -> Handler:
+        entry = ReplCommand(names, argument, (run.__doc__ or "").partition("\n")[0], run, choices)
+        REPL_COMMANDS.update(dict.fromkeys(names, entry))
         return run
 
     return add
 
 
-def find(line: str) -> tuple[Command | None, str]:
+def find_command(line: str) -> tuple[ReplCommand | None, str]:
     """Return the command of a line and its argument, or None and the input that the line holds.
 
     A line that begins with a colon is always a command, also after blanks. `::` escapes the colon: `::)` is the input
@@ -81,12 +81,12 @@ def find(line: str) -> tuple[Command | None, str]:
     name, argument = match[1], match[2] or ""
     if name.startswith(_ESCAPE):
         return None, line.replace(_ESCAPE, ":", 1)
-    found = TABLE.get(name.lower())
+    found = REPL_COMMANDS.get(name.lower())
     if found is None:
-        if name[1:].lower() in settings.TABLE:
+        if name[1:].lower() in settings.SETTINGS:
             hint = f"did you mean :set {name[1:].lower()}? {_escape_hint(line)}"
             raise InvalidInput(f"there is no command {_shortened(name)}", hint=hint)
-        close = difflib.get_close_matches(name.lower(), TABLE, n=1) if len(name) > len(":q") else []
+        close = difflib.get_close_matches(name.lower(), REPL_COMMANDS, n=1) if len(name) > len(":q") else []
         raise InvalidInput(
             f"there is no command {_shortened(name)}",
             hint=(f"did you mean {close[0]}? " if close else ":help lists the commands. ") + _escape_hint(line),
@@ -118,12 +118,12 @@ def escape_hint_for(line: str) -> str:
     return f"{question}   (to send it to the model: :text {line.strip()})"
 
 
-@command(":help", ":h", argument="[COMMAND]", choices=lambda _session: [*TABLE, *settings.TABLE])
+@command(":help", ":h", argument="[COMMAND]", choices=lambda _session: [*REPL_COMMANDS, *settings.SETTINGS])
 def show_help(session: ReplSession, argument: str) -> LineResult:
     """List the commands, or show one of them."""
     if argument:
         return LineResult(answer=tuple(_describe(session, argument)))
-    entries = list(dict.fromkeys(TABLE.values()))
+    entries = list(dict.fromkeys(REPL_COMMANDS.values()))
     lines = [(entry.usage, entry.help) for entry in entries] + _OTHER_LINES
     width = max(len(usage) for usage, _ in lines)
     return LineResult(answer=tuple(f"{usage:<{width}}  {text}" for usage, text in lines))
@@ -132,13 +132,13 @@ def show_help(session: ReplSession, argument: str) -> LineResult:
 def _describe(session: ReplSession, argument: str) -> list[str]:
     """The usage, help and choices of one command or setting. Raises InvalidInput if there is none."""
     name = argument.lower().lstrip(":")
-    entry, setting = TABLE.get(f":{name}"), settings.TABLE.get(name)
+    entry, setting = REPL_COMMANDS.get(f":{name}"), settings.SETTINGS.get(name)
     if entry is not None:
         lines, choices = [entry.usage, f"  {entry.help}"], list(entry.choices(session))
     elif setting is not None:
         lines, choices = [f":set {name} [VALUE]", f"  {setting.help}"], list(setting.choices(session))
     else:
-        known = [*TABLE, *settings.TABLE]
+        known = [*REPL_COMMANDS, *settings.SETTINGS]
         close = difflib.get_close_matches(f":{name}", known, n=1) or difflib.get_close_matches(name, known, n=1)
         raise InvalidInput(
             f"there is no command {_shortened(argument)}",
@@ -166,7 +166,7 @@ def show_metadata(session: ReplSession, _argument: str) -> LineResult:
 
 
 @command(":server", argument="[NAME]", choices=lambda session: session.servers())
-def choose_server(session: ReplSession, argument: str) -> LineResult:
+def switch_server(session: ReplSession, argument: str) -> LineResult:
     """List the running servers that tfsctl started, or query another one."""
     if argument:
         session.switch_server(argument)
@@ -175,7 +175,7 @@ def choose_server(session: ReplSession, argument: str) -> LineResult:
 
 
 @command(":model", argument="[NAME]", choices=lambda session: session.known_models())
-def choose_model(session: ReplSession, argument: str) -> LineResult:
+def switch_model(session: ReplSession, argument: str) -> LineResult:
     """List the models of this server, or query another one."""
     if argument:
         session.switch(model=ModelRef(argument))
@@ -190,15 +190,15 @@ def _marked(choices: Iterable[str], current: str) -> tuple[str, ...]:
     return tuple(f"{'*' if choice == current else ' '} {choice}" for choice in choices)
 
 
-@command(":set", argument="[NAME [VALUE]]", choices=lambda _session: settings.TABLE)
+@command(":set", argument="[NAME [VALUE]]", choices=lambda _session: settings.SETTINGS)
 def change_setting(session: ReplSession, argument: str) -> LineResult:
     """List the settings, or change one (without a value: to its default)."""
     if not argument:
-        width = max(map(len, settings.TABLE))
+        width = max(map(len, settings.SETTINGS))
         return LineResult(
             answer=tuple(
                 f"{name:<{width}}  {entry.show(session) or '-':<20}  {entry.help}".rstrip()
-                for name, entry in settings.TABLE.items()
+                for name, entry in settings.SETTINGS.items()
             )
         )
     name, _, value = argument.partition(" ")
@@ -206,7 +206,7 @@ def change_setting(session: ReplSession, argument: str) -> LineResult:
 
 
 def _change(session: ReplSession, name: str, value: str) -> LineResult:
-    entry = settings.find(name)
+    entry = settings.find_setting(name)
     place = session.place
     entry.change(session, value)
     notes = (f"{name}: {entry.show(session) or '-'}",)
@@ -214,15 +214,15 @@ def _change(session: ReplSession, name: str, value: str) -> LineResult:
 
 
 @command(":verb", argument="[VERB]", choices=lambda _session: settings.VERBS)
-def choose_verb(session: ReplSession, argument: str) -> LineResult:
+def switch_verb(session: ReplSession, argument: str) -> LineResult:
     """List the methods (predict, classify, regress), or choose one."""
     if argument:
         return _change(session, "verb", argument)
     return LineResult(answer=_marked(settings.VERBS, session.verb))
 
 
-@command(":signature", argument="[NAME]", choices=settings.TABLE["signature"].choices)
-def choose_signature(session: ReplSession, argument: str) -> LineResult:
+@command(":signature", argument="[NAME]", choices=settings.SETTINGS["signature"].choices)
+def switch_signature(session: ReplSession, argument: str) -> LineResult:
     """List the model's signatures, or choose one."""
     if argument:
         return _change(session, "signature", argument)
@@ -230,8 +230,8 @@ def choose_signature(session: ReplSession, argument: str) -> LineResult:
     return LineResult(answer=_marked(session.served.signatures, session.signature.name))
 
 
-@command(":version", argument="[N|latest]", choices=settings.TABLE["version"].choices)
-def choose_version(session: ReplSession, argument: str) -> LineResult:
+@command(":version", argument="[N|latest]", choices=settings.SETTINGS["version"].choices)
+def switch_version(session: ReplSession, argument: str) -> LineResult:
     """List the model's versions and their states, or choose one."""
     if argument:
         return _change(session, "version", argument)
@@ -246,8 +246,8 @@ def choose_version(session: ReplSession, argument: str) -> LineResult:
     )
 
 
-@command(":label", argument="[NAME]", choices=settings.TABLE["label"].choices)
-def choose_label(session: ReplSession, argument: str) -> LineResult:
+@command(":label", argument="[NAME]", choices=settings.SETTINGS["label"].choices)
+def switch_label(session: ReplSession, argument: str) -> LineResult:
     """List the model's version labels, or choose a version by its label."""
     if argument:
         return _change(session, "label", argument)
@@ -273,14 +273,14 @@ def use_rest(session: ReplSession, _argument: str) -> LineResult:
     return LineResult(notes=(session.place,))
 
 
-@command(":json", argument="[on|off]", choices=settings.TABLE["json"].choices)
+@command(":json", argument="[on|off]", choices=settings.SETTINGS["json"].choices)
 def set_json(session: ReplSession, argument: str) -> LineResult:
     """Print predictions as JSON, or as text again."""
     _change(session, "json", argument or ("off" if session.style.as_json else "on"))
     return LineResult(notes=(f"predictions are printed as {'JSON' if session.style.as_json else 'text'} now",))
 
 
-@command(":time", argument="[on|off]", choices=settings.TABLE["time"].choices)
+@command(":time", argument="[on|off]", choices=settings.SETTINGS["time"].choices)
 def set_time(session: ReplSession, argument: str) -> LineResult:
     """Show the duration of each request, or hide it again."""
     _change(session, "time", argument or ("off" if session.show_latency else "on"))
@@ -306,8 +306,8 @@ def show_curl(session: ReplSession, _argument: str) -> LineResult:
     return LineResult(answer=(curl.snippet(request),), notes=tuple(notes))
 
 
-@command(":file", argument="PATH", choices=lambda _session: PATHS)
-def answer_file(session: ReplSession, argument: str) -> LineResult:
+@command(":file", argument="PATH", choices=lambda _session: COMPLETE_PATHS)
+def send_file(session: ReplSession, argument: str) -> LineResult:
     """Predict the rows of a file (the first 1000), as tfsctl predict --file does."""
     if not argument:
         raise InvalidInput("the file is missing", hint=":file PATH")

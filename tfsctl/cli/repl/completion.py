@@ -45,18 +45,18 @@ def complete(session: ReplSession, text: str) -> list[tuple[str, int]]:
 def _command_completions(session: ReplSession, text: str) -> list[tuple[str, int]]:
     head, space, argument = text.partition(" ")
     if not space:
-        return _matching(text, commands.TABLE)
-    found = commands.TABLE.get(head)
+        return _matching(text, commands.REPL_COMMANDS)
+    found = commands.REPL_COMMANDS.get(head)
     if found is None:
         return []
     if head == ":set" and " " in argument:
         name, _, value = argument.partition(" ")
-        setting = settings.TABLE.get(name)
+        setting = settings.SETTINGS.get(name)
         if name == "labels":
             return _matching(value, _paths(value))
         return _matching(value, setting.choices(session)) if setting else []
     choices = found.choices(session)
-    return _matching(argument, _paths(argument) if choices is commands.PATHS else choices)
+    return _matching(argument, _paths(argument) if choices is commands.COMPLETE_PATHS else choices)
 
 
 def _matching(start: str, words: Iterable[str]) -> list[tuple[str, int]]:

@@ -100,7 +100,7 @@ def _history() -> History:
         file = state_dir.repl_history()
         file.open("ab").close()
     except (EngineError, OSError) as error:
-        terminal.say(f"note: the history cannot be saved: {error}")
+        terminal.say_note(f"the history cannot be saved: {error}")
         return InMemoryHistory()
     return FileHistory(str(file))
 
@@ -126,4 +126,4 @@ def _print(result: LineResult) -> None:
     for line in result.notes:
         terminal.say(line)
     if result.error is not None:
-        terminal.report(result.error)
+        terminal.report_error(result.error)

@@ -35,5 +35,5 @@ def handle_line(session: ReplSession, line: str) -> LineResult:
 def _run(session: ReplSession, line: str) -> LineResult:
     if unquote(line) is not None:
         return session.query(line)
-    command, text = commands.find(line)
+    command, text = commands.find_command(line)
     return command.run(session, text) if command else session.query(text)

@@ -15,7 +15,7 @@ from tfsctl.cli.inference.served_models import with_samples
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS
 from tfsctl.cli.repl import answer_lines
-from tfsctl.cli.repl.answer_lines import Answer, AnswerStyle
+from tfsctl.cli.repl.answer_lines import AnswerStyle, ModelAnswer
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.triple_quotes import unquote
 from tfsctl.clients import example_tasks
@@ -72,7 +72,7 @@ class ReplSession:
         self.style: AnswerStyle = AnswerStyle(as_json=as_json, with_bars=with_bars)
         self.show_latency: bool = with_bars
         self.initial_timeout_s: float = target.timeout_s
-        self.last: Answer | None = None
+        self.last: ModelAnswer | None = None
         self.last_line: str = ""
         self._find_labels = find_labels
         self._find = find
@@ -171,7 +171,7 @@ class ReplSession:
         self.served, self._fetched_at = served, time.monotonic()
         return served != before
 
-    def answer(self, send: Callable[[], Answer]) -> LineResult:
+    def answer(self, send: Callable[[], ModelAnswer]) -> LineResult:
         """Send a request and format its answer.
 
         The metadata are fetched again first if they are older than MAX_METADATA_AGE_S, so that a new version is used.
@@ -217,7 +217,7 @@ class ReplSession:
                 return captured.request
         raise AssertionError("a client that captures requests sent one")
 
-    def _send(self, client: ServingClient, line: str, model: ModelRef) -> Answer:
+    def _send(self, client: ServingClient, line: str, model: ModelRef) -> ModelAnswer:
         literal = unquote(line)
         pairs = _named_inputs(line) if line.startswith(_NAMED_INPUT) else []
         texts = [] if pairs else [line if literal is None else literal]

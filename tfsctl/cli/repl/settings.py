@@ -36,13 +36,14 @@ class Setting:
     choices: Callable[[ReplSession], Iterable[str]]
 
 
-def find(name: str) -> Setting:
+def find_setting(name: str) -> Setting:
     """Return the setting with that name. Raises InvalidInput if there is none."""
-    if name in TABLE:
-        return TABLE[name]
-    close = difflib.get_close_matches(name, TABLE, n=1)
+    if name in SETTINGS:
+        return SETTINGS[name]
+    close = difflib.get_close_matches(name, SETTINGS, n=1)
     raise InvalidInput(
-        f"there is no setting {name!r}", hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(TABLE)}"
+        f"there is no setting {name!r}",
+        hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(SETTINGS)}",
     )
 
 
@@ -126,7 +127,7 @@ def _versions(session: ReplSession) -> Iterable[str]:
     return (*(str(status.version) for status in found if status.state == "AVAILABLE"), LATEST)
 
 
-TABLE: dict[str, Setting] = {
+SETTINGS: dict[str, Setting] = {
     "verb": Setting(
         "the method: predict, classify or regress", lambda session: session.verb, _set_verb, lambda _session: VERBS
     ),

@@ -87,7 +87,7 @@ def _print_request(request: CapturedRequest, program: Program | None, *, as_json
     else:
         terminal.answer(plain_request.text(request))
     for variable, what in variables.items():
-        terminal.say(f"note: {what} is not shown; set it with: export {variable}=…")
+        terminal.say_note(f"{what} is not shown; set it with: export {variable}=…")
 
 
 def _snippet(request: CapturedRequest, program: Program) -> str:

@@ -17,8 +17,6 @@ from tfsctl.core.types import Shape, Signature
 
 # Indexes of inputs. ParseExampleV2: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…
 _SPARSE_KEYS, _DENSE_KEYS, _RAGGED_KEYS, _DEFAULTS = 2, 3, 4, 5
-
-
 _Nodes = Mapping[str, protos.NodeDef]  # by name
 
 
@@ -41,6 +39,10 @@ class FeatureSpec:
         return {"kind": self.kind, "dtype": self.dtype, "shape": list(self.shape), "required": self.required}
 
 
+FeatureSpecs = Mapping[str, FeatureSpec]  # by name
+_NamedSpecs = Iterator[tuple[str, FeatureSpec]]
+
+
 def features_of(graph: SignatureGraph, signature: Signature) -> dict[str, FeatureSpec] | None:
     """The features by name that a signature parses; None unless its only input takes tf.Example records."""
     if [spec.dtype for spec in signature.inputs] != ["string"]:
@@ -56,22 +58,19 @@ def features_of(graph: SignatureGraph, signature: Signature) -> dict[str, Featur
     return features if has_parser else None
 
 
-_Features = Iterator[tuple[str, FeatureSpec]]
-
-
-def _parse_example_v2(node: protos.NodeDef, nodes: _Nodes) -> _Features:
+def _parse_example_v2(node: protos.NodeDef, nodes: _Nodes) -> _NamedSpecs:
     yield from _dense_features(node, _keys(nodes, node.input[_DENSE_KEYS]), node.input[_DEFAULTS:], nodes)
     yield from _variable_length_features("sparse", node, _keys(nodes, node.input[_SPARSE_KEYS]), "sparse_types")
     yield from _variable_length_features("ragged", node, _keys(nodes, node.input[_RAGGED_KEYS]), "ragged_value_types")
 
 
-def _parse_single_example(node: protos.NodeDef, nodes: _Nodes) -> _Features:
+def _parse_single_example(node: protos.NodeDef, nodes: _Nodes) -> _NamedSpecs:
     """Inputs: serialized, defaults…; the keys are attributes."""
     yield from _dense_features(node, list(node.attr["dense_keys"].list.s), node.input[1:], nodes)
     yield from _variable_length_features("sparse", node, list(node.attr["sparse_keys"].list.s), "sparse_types")
 
 
-def _parse_example_v1(node: protos.NodeDef, nodes: _Nodes) -> _Features:
+def _parse_example_v1(node: protos.NodeDef, nodes: _Nodes) -> _NamedSpecs:
     """Inputs: serialized, names, each sparse key, each dense key, each default."""
     sparse, dense = node.attr["Nsparse"].i, node.attr["Ndense"].i
     keys = [key for name in node.input[2 : 2 + sparse + dense] for key in _keys(nodes, name)]
@@ -88,7 +87,7 @@ _PARSERS = {
 """By operation: the function that yields the features it parses, with their names."""
 
 
-def _dense_features(node: protos.NodeDef, keys: Sequence[bytes], defaults: Sequence[str], nodes: _Nodes) -> _Features:
+def _dense_features(node: protos.NodeDef, keys: Sequence[bytes], defaults: Sequence[str], nodes: _Nodes) -> _NamedSpecs:
     types, shapes = node.attr["Tdense"].list.type, node.attr["dense_shapes"].list.shape
     for key, number, shape, default in zip(keys, types, shapes, defaults, strict=False):
         dims = tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
@@ -99,7 +98,7 @@ def _dense_features(node: protos.NodeDef, keys: Sequence[bytes], defaults: Seque
 
 def _variable_length_features(
     kind: Literal["sparse", "ragged"], node: protos.NodeDef, keys: Sequence[bytes], types: str
-) -> _Features:
+) -> _NamedSpecs:
     for key, number in zip(keys, node.attr[types].list.type, strict=False):
         yield key.decode("utf-8", "replace"), FeatureSpec(kind, dtypes.name_of(number))
 

@@ -27,7 +27,7 @@ _MAX_ROWS = 10**20  # numpy pads headers for numbers of rows up to this
 
 
 class ArrayWriter:
-    """Appends rows to one partial file per array: `PARTIAL`, or `PARTIAL.NAME` if there are `many`."""
+    """Appends rows to one partial file per array: `PARTIAL.NAME`, or `PARTIAL` unless there are `many` arrays."""
 
     def __init__(self, partial: Path, *, many: bool, lengths: Mapping[str, int] | None) -> None:
         self._partial = partial
@@ -79,7 +79,7 @@ class ArrayWriter:
 
 
 class _NpyFile:
-    """One .npy file that npy_file by rows of the same shape."""
+    """One .npy file, to which rows of the same shape are appended."""
 
     def __init__(self, file: BinaryIO, path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> None:
         self.path = path

@@ -19,7 +19,7 @@ from tfsctl.data.writers.checkpoints import open_partial
 from tfsctl.data.writers.text_lines import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".npy", ".npz")
+OUTPUT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".npy", ".npz")
 
 
 class ResultsWriter(Protocol):
@@ -40,9 +40,9 @@ class ResultsWriter(Protocol):
 
 def check_output(path: Path) -> None:
     """Raise InvalidInput unless results can be written to a path."""
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise InvalidInput(
-            f"--output {path}: unknown file type", hint=f"use a file name that ends in {', '.join(SUFFIXES)}"
+            f"--output {path}: unknown file type", hint=f"use a file name that ends in {', '.join(OUTPUT_SUFFIXES)}"
         )
     if not path.absolute().parent.is_dir():
         raise InvalidInput(f"--output {path}: there is no directory {path.parent}")

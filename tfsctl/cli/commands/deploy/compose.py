@@ -36,7 +36,7 @@ def compose(request: ServeOptions, *, as_json: JsonOption = False) -> None:
         )
     plan = serve_plan.make_plan(replace(request, engine="docker"))
     for note in plan.notes:
-        terminal.say(f"note: {note}")
+        terminal.say_note(note)
     for model in plan.models:
         op_support.check(model.name, model.saved_model, plan.launch.container.image)
     # Server names cannot begin with a dot, so `tfsctl stop` never deletes these files.

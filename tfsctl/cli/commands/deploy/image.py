@@ -101,12 +101,12 @@ def build(
     )
     option_checks.check_name_and_tag(spec.tag, example=f"{plan.first_model.name.lower()}:1")
     for note in plan.notes:
-        terminal.say(f"note: {note}")
+        terminal.say_note(note)
     if ssl_key is not None:
-        terminal.say("note: the image contains the private key: whoever can read the image can read the key")
+        terminal.say_note("the image contains the private key: whoever can read the image can read the key")
     if print_dockerfile:
         for place, source in spec.folders.items():
-            terminal.say(f"note: {place} in the build context is {source}")
+            terminal.say_note(f"{place} in the build context is {source}")
         terminal.answer(spec.dockerfile().removesuffix("\n"))
         return
     if output is not None:

@@ -280,7 +280,7 @@ def export(
 
             print_comparison(compared)
         elif compare is not None:
-            terminal.say("note: there is no earlier version to compare with")
+            terminal.say_note("there is no earlier version to compare with")
     _exit_if_failed(compared)
 
 
@@ -296,7 +296,7 @@ def _print_export(exported: ExportedModel, removed: Sequence[int], *, quiet: boo
     if removed:
         terminal.say(f"removed versions: {', '.join(map(str, removed))}")
     for note in _notes(exported):
-        terminal.say(f"note: {note}")
+        terminal.say_note(note)
     if exported.url is None:
         terminal.say(f"next: {_next_command(exported)}")
 

@@ -58,4 +58,4 @@ def warmup(
     terminal.answer(f"path: {version}")
     terminal.answer(f"warmup requests: {count}")
     if not quiet:
-        terminal.say("note: a server runs them when it loads the version")
+        terminal.say_note("a server runs them when it loads the version")

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tfsctl.cli.options.input_arguments import STDIN
 from tfsctl.cli.options.output_options import JsonOption
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, NotFound
-
-STDIN = "-"
 
 
 def explain(

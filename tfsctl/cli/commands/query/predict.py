@@ -24,10 +24,10 @@ from tfsctl.cli.options.server_options import ServerOptions, takes_server_option
 from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
-    from tfsctl.cli.inference.example_files import Features
     from tfsctl.cli.inference.predict_arguments import PredictArguments
     from tfsctl.cli.output.classes import ClassOptions
     from tfsctl.cli.output.predictions import RowInputs
+    from tfsctl.core.graphs.feature_specs import FeatureSpecs
     from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 
 
@@ -124,7 +124,7 @@ def _predict_file(
     check_exists(files.file or "")
     target = find_target(options, records.running())
 
-    def features_of(served: ModelMetadata, chosen: Signature) -> Features | None:
+    def features_of(served: ModelMetadata, chosen: Signature) -> FeatureSpecs | None:
         return example_inputs.parsed_features(target, served, chosen, required=has_examples)
 
     with target.connect() as client:

@@ -16,7 +16,7 @@ from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
-    from tfsctl.cli.inference.example_inputs import FeatureSpecs
+    from tfsctl.core.graphs.feature_specs import FeatureSpecs
     from tfsctl.core.types import Signature
 
 
@@ -73,10 +73,10 @@ def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str
     """The body of an example request. Raises InvalidInput if the signature parses tf.Examples of unknown features."""
     from tfsctl.core.inference import METHODS, supports_method
     from tfsctl.inputs.example_request import example_body, example_row
-    from tfsctl.inputs.tf_examples import example_request, is_named_for_examples
+    from tfsctl.inputs.tf_examples import is_named_for_examples, placeholder_body
 
     if features:
-        return example_request(signature, features)
+        return placeholder_body(signature, features)
     if verb != "predict" or is_named_for_examples(signature):
         option = "--example " if verb == "predict" else ""
         raise InvalidInput(
@@ -85,12 +85,10 @@ def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str
         )
     similar = next((method for method in METHODS if supports_method(signature, method)), None)
     if similar is not None:
-        terminal.say(
-            f"note: if {signature.name} parses tf.Examples, tfsctl predict --example FEATURE=VALUE builds them"
-        )
+        terminal.say_note(f"if {signature.name} parses tf.Examples, tfsctl predict --example FEATURE=VALUE builds them")
     body = example_body(signature)
     if body is None:
-        terminal.say("note: REST does not support every dtype of this signature; use tfsctl predict --grpc")
+        terminal.say_note("REST does not support every dtype of this signature; use tfsctl predict --grpc")
         return json.dumps({"instances": [example_row(signature)]})
     return body
 

@@ -52,8 +52,8 @@ def wait(
     progress = _WaitProgress(name, options.timeout_s)
     reason: TfsctlError | None = None
     while True:
-        asked_s = time.monotonic()
-        left_s = options.timeout_s - (asked_s - start)
+        request_start_s = time.monotonic()
+        left_s = options.timeout_s - (request_start_s - start)
         limit_s = max(0.05, min(REQUEST_TIMEOUT_S, left_s))
         try:
             target = find_target(replace(options, timeout_s=limit_s), records.running())
@@ -61,7 +61,7 @@ def wait(
                 model, version = available_version(client, target.model)
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
             now_s = time.monotonic()
-            is_cut_short = limit_s < REQUEST_TIMEOUT_S and now_s - asked_s >= limit_s
+            is_cut_short = limit_s < REQUEST_TIMEOUT_S and now_s - request_start_s >= limit_s
             if reason is None or not is_cut_short:  # otherwise the last reason says more than this one
                 reason = error
             if left_s <= POLL_INTERVAL_S or now_s - start >= options.timeout_s:
@@ -78,7 +78,7 @@ def wait(
 
 
 class _WaitProgress:
-    """Says on stderr what is waited for: at once, whenever the reason changes, and regularly."""
+    """Prints on stderr why the command still waits: at once, when the reason changes, and every few seconds."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self._name, self._timeout_s = name, timeout_s
@@ -86,7 +86,7 @@ class _WaitProgress:
         self._next_s = 0.0
 
     def show(self, reason: TfsctlError, *, elapsed_s: float) -> None:
-        """Print why the command still waits, if the reason is new or was printed long ago."""
+        """Print the reason, if it is new or was printed REMINDER_INTERVAL_S ago."""
         if reason.message == self._reason and elapsed_s < self._next_s:
             return
         start = f"waiting for {self._name}" if not self._reason else f"still waiting for {self._name}"

@@ -119,7 +119,7 @@ def ab(
             outcome_column=outcome,
             missing=missing,
             confidence=confidence,
-            note=lambda text: terminal.say(f"note: {text}"),
+            note=terminal.say_note,
         )
     if as_json:
         terminal.answer_json(results.document())

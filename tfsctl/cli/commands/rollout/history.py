@@ -48,7 +48,7 @@ def history(
         terminal.answer_json({"path": str(base), "events": [event.to_document() for event in events]})
         return
     if not events:
-        terminal.say(f"note: {base} has no history yet")
+        terminal.say_note(f"{base} has no history yet")
         return
     terminal.answer_table(COLUMNS, [_row(event) for event in events])
 

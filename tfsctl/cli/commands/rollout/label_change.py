@@ -22,7 +22,9 @@ def run_label_change(
 ) -> None:
     """Find the model, change its labels, and print what moved. The steps are shown on stderr.
 
-    `change` is a function of `rollout/labels/label_changes.py` that lacks only the model and `options`. `wait_timeout` is how long versions may load, in seconds; `message` is the comment for the history.
+    - `change`: a function of `rollout/labels/label_changes.py` with all arguments except the model and `options`
+    - `wait_timeout`: how long versions may load, in seconds
+    - `message`: the comment for the history
     """
     from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels.label_changes import ChangeOptions

@@ -46,7 +46,7 @@ def models(
         terminal.answer_json({"folder": str(folder), "models": documents})
         return
     if not found:
-        terminal.say(f"note: no model directory below {folder}")
+        terminal.say_note(f"no model directory below {folder}")
         return
     rows = [
         (

@@ -101,7 +101,7 @@ def record(
         drop=drop or (),
         hashed=hashed or (),
         answers=answers,
-        note=lambda text: terminal.say(f"note: {text}"),
+        note=terminal.say_note,
     )
     with StopSignals() as signals, session as running:
         what = _fields_text(running.inputs, running.logging)
@@ -147,9 +147,9 @@ def _print_recording(
     for file in counts.files:
         terminal.answer(f"file: {file}")
     if reason == "server_ended":
-        terminal.say(f"note: the server {recorded.server_name} has ended")
+        terminal.say_note(f"the server {recorded.server_name} has ended")
     if not counts.requests:
-        terminal.say("note: no request was recorded")
+        terminal.say_note("no request was recorded")
 
 
 def _end(recorded: AnyRecordedModel, *, as_json: bool) -> None:

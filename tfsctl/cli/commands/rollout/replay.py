@@ -48,7 +48,7 @@ def replay(
     from tfsctl.rollout.recording import replay as replaying
 
     target = find_target(replace(options, transport="grpc"), records.running())
-    requests = replaying.paced_requests(recording, note=lambda text: terminal.say(f"note: {text}"))
+    requests = replaying.paced_requests(recording, note=terminal.say_note)
     with target.connect() as client, StopSignals() as signals:
         assert isinstance(client, GrpcClient)  # noqa: S101 - the transport is gRPC
         client.status(target.model)  # one clear error if the server or the model is not there
@@ -83,4 +83,4 @@ def replay(
         if values is not None:
             terminal.answer(f"{title}: {', '.join(f'{name} {value:.1f} ms' for name, value in values.items())}")
     if found.late:
-        terminal.say(f"note: {found.late:,} requests were sent late; a higher --concurrency may help")
+        terminal.say_note(f"{found.late:,} requests were sent late; a higher --concurrency may help")

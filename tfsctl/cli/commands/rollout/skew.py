@@ -75,7 +75,7 @@ def skew(
         columns=dict(map(parse_column_pair, column or ())),
         gates=gates,
         min_rows=min_rows,
-        note=lambda text: terminal.say(f"note: {text}"),
+        note=terminal.say_note,
     )
     if as_json:
         terminal.answer_json(found.document())

@@ -119,7 +119,7 @@ def _print_removal(base: Path, removal: Removal, *, as_json: bool) -> None:
     terminal.answer(f"removed: {', '.join(map(str, removal.removed)) or 'none'}")
     terminal.answer(f"left: {', '.join(map(str, left)) or 'none'}")
     for note in removal.notes:
-        terminal.say(f"note: {note}")
+        terminal.say_note(note)
 
 
 app = typer.Typer(

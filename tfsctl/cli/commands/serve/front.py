@@ -72,13 +72,13 @@ def _put(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: 
     from tfsctl.rollout.placement.waiting import WaitOptions
 
     plan = plans.plan_front(server, "restart" if restart else "handover")
-    server_announcement.explain(replace(plan, reason=BEHIND))
+    server_announcement.announce_plan(replace(plan, reason=BEHIND))
     handle = start_in_background(
         lambda give_up, show_step: changes.put_front(
             server, plan, WaitOptions(wait_timeout, give_up, show_step), stop_old=restart
         )
     )
-    server_announcement.announce(plan, handle.record, as_json=as_json)
+    server_announcement.announce_server(plan, handle.record, as_json=as_json)
 
 
 def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout: float, as_json: bool) -> None:
@@ -88,14 +88,14 @@ def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout
     from tfsctl.rollout.placement import plans
 
     plan = plans.plan_front(server, "second address", ports)
-    server_announcement.explain(replace(plan, reason=BEHIND))
+    server_announcement.announce_plan(replace(plan, reason=BEHIND))
     children.clean_up(plan.launch.name)
     handle = start_in_background(
         lambda give_up, show_step: server_control.start(
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
     )
-    server_announcement.announce(plan, handle.record, as_json=as_json)
+    server_announcement.announce_server(plan, handle.record, as_json=as_json)
     name = server.record.name
     terminal.say(f"{name} continues on its own ports; when no client uses them any more: tfsctl stop {name}")
 
@@ -106,10 +106,10 @@ def _remove(server: TrackedServer, *, restart: bool, wait_timeout: float, as_jso
 
     plan, notes = plans.plan_removal(server, restart=restart)
     for note in notes:
-        terminal.say(f"note: {note}")
-    server_announcement.explain(plan)
+        terminal.say_note(note)
+    server_announcement.announce_plan(plan)
     change = changes.restart_without_front if restart else changes.remove_front
     handle = start_in_background(
         lambda give_up, show_step: change(server, plan, WaitOptions(wait_timeout, give_up, show_step))
     )
-    server_announcement.announce(plan, handle.record, as_json=as_json)
+    server_announcement.announce_server(plan, handle.record, as_json=as_json)

@@ -107,7 +107,7 @@ def _merged(logs_by_name: Sequence[tuple[str, Iterator[str]]]) -> Iterator[tuple
         open_logs -= 1
         first_failure = first_failure or line
         if open_logs:
-            terminal.say(f"note: {name} has ended")
+            terminal.say_note(f"{name} has ended")
     if first_failure is not None:
         raise first_failure
 
@@ -142,8 +142,8 @@ def _log(name: str | None, programs: ExitStack, selection: LogSelection) -> Iter
         lines = None if name is None else server_log.unrecorded_log(name, selection)
         if lines is None:
             raise
-        terminal.say(f"note: {name} is not running; this is the log of its last run")
+        terminal.say_note(f"{name} is not running; this is the log of its last run")
         return lines
     if chosen.state == ENDED:
-        terminal.say(f"note: {chosen.record.name} has ended; this is the log of its last run")
+        terminal.say_note(f"{chosen.record.name} has ended; this is the log of its last run")
     return server_log.lines(chosen, selection, programs=programs)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tfsctl.engines.registry.overview import ServerReport
 
 COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory", "image")
-LOCALHOST = "127.0.0.1"
-NOTHING = "-"
+LOOPBACK = "127.0.0.1"
+NO_VALUE = "-"
 MAX_REASON_CHARS = 200
 UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
@@ -47,7 +47,7 @@ def ps(
 
     reports = overview.reports(with_ended=show_all)
     if any(report.state == UNKNOWN for report in reports):
-        terminal.say("note: the Docker daemon does not respond, so the state of containers is unknown")
+        terminal.say_note("the Docker daemon does not respond, so the state of containers is unknown")
     if as_json:
         terminal.answer_json({"servers": [_document(report) for report in reports]})
     elif reports:
@@ -135,9 +135,9 @@ def _row(report: ServerReport) -> list[str]:
         _port(server.bind_address or server.host, server.rest_port),
         _port(server.bind_address or server.host, server.grpc_port) + (" (TLS)" if server.certificate else ""),
         _state(report),
-        NOTHING if usage is None else f"{usage.cpu_percent:.0f}%" + (f" / {100 * cpus:.0f}%" if cpus else ""),
-        NOTHING if usage is None else _megabytes(usage.memory_bytes) + (f" / {_megabytes(memory)}" if memory else ""),
-        facts.image if facts else NOTHING,
+        NO_VALUE if usage is None else f"{usage.cpu_percent:.0f}%" + (f" / {100 * cpus:.0f}%" if cpus else ""),
+        NO_VALUE if usage is None else _megabytes(usage.memory_bytes) + (f" / {_megabytes(memory)}" if memory else ""),
+        facts.image if facts else NO_VALUE,
     ]
 
 
@@ -184,9 +184,9 @@ def _version(name: str, version: VersionStatus, report: ServerReport) -> str:
 def _port(host: str, port: int) -> str:
     """A port, with its address unless that is 127.0.0.1."""
     if not port:
-        return NOTHING
+        return NO_VALUE
     address = f"[{host}]" if ":" in host else host
-    return str(port) if host == LOCALHOST else f"{address}:{port}"
+    return str(port) if host == LOOPBACK else f"{address}:{port}"
 
 
 def _duration(seconds: float) -> str:

@@ -29,7 +29,7 @@ def restart(
 
     chosen = fleet.choose(name, "restart")[0]
     plan = restarting.plan_restart(chosen)
-    server_announcement.explain(plan)
+    server_announcement.announce_plan(plan)
     try:
         server = start_in_background(
             lambda give_up, show_step: restarting.restart(
@@ -39,4 +39,4 @@ def restart(
     except KeyboardInterrupt:
         terminal.say(f"{chosen.record.name} was stopped and not started again; start it with: tfsctl serve PATH")
         raise
-    server_announcement.announce(plan, server.record, as_json=as_json)
+    server_announcement.announce_server(plan, server.record, as_json=as_json)

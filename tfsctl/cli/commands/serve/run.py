@@ -91,7 +91,7 @@ def _start(plan: ServePlan, wait_timeout: float) -> ServerRecord:
     """Start the server, and leave it running. Raises what `server_control.start` raises, and KeyboardInterrupt."""
     from tfsctl.engines.planning import server_control
 
-    server_announcement.explain(plan)
+    server_announcement.announce_plan(plan)
     server_control.prepare(plan)
     # The server runs in the background, so that Ctrl-C reaches only the REPL.
     return start_in_background(

@@ -65,7 +65,7 @@ def serve(
     if front and dry_run:
         raise InvalidInput("--front starts several programs, which --dry-run cannot print", hint="remove --dry-run")
     plan = serve_plan.make_plan(replace(request, front=front))
-    server_announcement.explain(plan)
+    server_announcement.announce_plan(plan)
     if dry_run:
         _answer_command(plan, as_json=as_json)
     elif detach:
@@ -77,10 +77,10 @@ def serve(
 def _answer_command(plan: ServePlan, *, as_json: bool) -> None:
     files = ", ".join(plan.launch.config.files())
     if files:
-        terminal.say(f"note: the command reads generated files ({files}), which --dry-run does not write")
+        terminal.say_note(f"the command reads generated files ({files}), which --dry-run does not write")
     for name, value in plan.launch.environment:
         if value is None and name not in os.environ:
-            terminal.say(f"note: the command uses the environment variable {name}, which is not set")
+            terminal.say_note(f"the command uses the environment variable {name}, which is not set")
     if as_json:
         terminal.answer_json({"command": plan.command()})
     else:
@@ -97,7 +97,7 @@ def _start_detached(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> N
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
     ).record
-    server_announcement.announce(plan, record, as_json=as_json)
+    server_announcement.announce_server(plan, record, as_json=as_json)
     runner = f"process {record.pid}" if record.container is None else f"container {record.container[:12]}"
     terminal.say(f"running in the background as {runner}; stop it with: tfsctl stop {record.name}")
 
@@ -131,7 +131,7 @@ def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool)
         except Interrupted:
             raise KeyboardInterrupt from None
         try:
-            server_announcement.announce(plan, server.record, as_json=as_json)
+            server_announcement.announce_server(plan, server.record, as_json=as_json)
             terminal.say("press Ctrl-C to stop the server")
             while not signals.received and server.exit_status() is None:
                 time.sleep(0.1)

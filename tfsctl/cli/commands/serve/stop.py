@@ -79,7 +79,7 @@ def _clean_up_front(name: str) -> None:
 
 @contextmanager
 def _note_if_slow(server: ServerRecord) -> Iterator[None]:
-    """Say what is waited for if it takes longer than SLOW_S."""
+    """Print a note if stopping the server takes longer than SLOW_S."""
     what = f"process {server.pid}" if server.container is None else f"container {server.container[:12]}"
     note = f"waiting for {what} of {server.name} to end; it is killed after {STOP_GRACE_S:.0f} s"
     timer = threading.Timer(SLOW_S, terminal.say, [note])
