@@ -1,4 +1,4 @@
-"""How hosts are written, and which are this machine."""
+"""How hosts are written, and which hosts are this machine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from tfsctl.errors import InvalidInput
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("localhost", "localhost:8501"), ("::1", "[::1]:8501"), ("[::1]", "[::1]:8501"), ("10.0.0.1", "10.0.0.1:8501")],
+    [
+        ("localhost", "localhost:8501"),
+        ("::1", "[::1]:8501"),
+        ("[::1]", "[::1]:8501"),
+        ("10.0.0.1", "10.0.0.1:8501"),
+        ("dns:///example.com:8500", "dns:///example.com:8500"),
+        ("unix:///run/serving", "unix:///run/serving"),
+    ],
 )
-def test_an_address_is_written_as_urls_have_it(host: str, expected: str) -> None:
-    """IPv6 addresses get brackets, once."""
+def test_addresses_are_formatted_as_in_urls(host: str, expected: str) -> None:
+    """IPv6 addresses get brackets, once. Names for gRPC already include the port."""
     assert addresses.format_address(host, 8501) == expected
 
 
 @pytest.mark.parametrize("host", ["", "http://localhost", "a b", "localhost/v1", "user@host", "a?b", "a#b"])
 def test_a_url_is_refused_as_a_host(host: str) -> None:
-    """A URL in place of a host would quietly go elsewhere."""
+    """A URL as the host would connect to the wrong place without an error."""
     with pytest.raises(InvalidInput, match="is not a host name or address"):
         addresses.format_address(host, 8501)
 
@@ -28,7 +35,7 @@ def test_a_url_is_refused_as_a_host(host: str) -> None:
     "host", ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.1", "::1", "[::1]", "0.0.0.0"]
 )
 def test_this_machine_is_local(host: str) -> None:
-    """Every way to write this machine is known, so that no proxy comes between."""
+    """Every way to write this machine is known, so that no proxy is used."""
     assert addresses.is_local(host)
 
 

@@ -26,18 +26,18 @@ def format_address(host: str, port: int) -> str:
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
 
 
-def socket_path(host: str) -> str | None:
-    """The path of a UNIX socket (`unix:PATH` or `unix:///PATH`); None for a host name or IP address.
+def unix_path(host: str) -> str | None:
+    """The path of a UNIX socket (`unix:PATH` or `unix:///PATH`); None for any other host."""
+    return host.removeprefix(UNIX).removeprefix("//") if host.startswith(UNIX) else None
 
-    Raises InvalidInput for other gRPC names.
-    """
-    if host.startswith(UNIX):
-        return host.removeprefix(UNIX).removeprefix("//")
-    if host.startswith(GRPC_NAMES):
+
+def socket_path(host: str) -> str | None:
+    """The path of a UNIX socket for REST; None for a host name or IP address. Raises InvalidInput for gRPC's names."""
+    if host.startswith(GRPC_NAMES) and not host.startswith(UNIX):
         raise InvalidInput(
             f"{host!r} is an address for gRPC only", hint="add --grpc, or give --host NAME and --port PORT"
         )
-    return None
+    return unix_path(host)
 
 
 def is_local(host: str) -> bool:

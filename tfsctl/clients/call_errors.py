@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tfsctl.clients.connection import Connection
+from tfsctl.clients.connection import Connection, Transport
 from tfsctl.core.types import ModelRef
 from tfsctl.diagnosis.explanations import explain
 from tfsctl.errors import AnswerTooLarge, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
@@ -58,6 +58,16 @@ def answer_too_large(connection: Connection, *, address: str, about: ModelRef | 
     limit = connection.max_answer_bytes
     size = f"{limit >> 20} MB" if limit >= 1 << 20 and limit % (1 << 20) == 0 else f"{limit:,} bytes"
     return AnswerTooLarge(f"{what}: the answer is larger than {size}", hint="--max-answer SIZE allows larger answers")
+
+
+def unexpected_answer(transport: Transport, why: str, *, address: str, about: ModelRef) -> RequestRejected:
+    """The error for an answer that TensorFlow Serving would not send over this transport."""
+    port = "REST" if transport == "rest" else "gRPC"
+    return RequestRejected(
+        f"{about} at {address} answered, but {why}",
+        status="INTERNAL",
+        hint=f"check that the port is a {port} port of TensorFlow Serving",
+    )
 
 
 def _unexplained_error(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from tfsctl.clients import addresses, grpc_channel, inference_calls
-from tfsctl.clients.call_errors import answer_too_large, error_for_status
+from tfsctl.clients.call_errors import answer_too_large, error_for_status, unexpected_answer
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import protos, tensors
@@ -96,7 +96,9 @@ class GrpcClient:
             raise self._unexpected_answer(model, error.message) from error
         except DecodeError:
             raise self._unexpected_answer(model, "it is not a PredictResponse") from None
-        return Prediction(arrays, model.name, version=_version(spec), signature=signature, latency_s=latency_s)
+        return Prediction(
+            arrays, model.name, version=inference_calls.answered_version(spec), signature=signature, latency_s=latency_s
+        )
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
         """Classify or regress examples; several tasks are one MultiInference. Raises as ServingClient documents."""
@@ -119,7 +121,9 @@ class GrpcClient:
         if not is_signature_def:
             raise self._unexpected_answer(model, "its metadata holds no signature_def")
         signatures = signatures_from_proto(packed.signature_def)
-        return ModelMetadata(response.model_spec.name, _version(response.model_spec), signatures)
+        return ModelMetadata(
+            response.model_spec.name, inference_calls.answered_version(response.model_spec), signatures
+        )
 
     def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
         """Fetch the state of each version, highest version first. Raises as ServingClient documents."""
@@ -234,11 +238,7 @@ class GrpcClient:
         return int(found["limit"]) == self._connection.max_answer_bytes
 
     def _unexpected_answer(self, model: ModelRef, why: str) -> RequestRejected:
-        return RequestRejected(
-            f"{model} at {self.address} answered, but {why}",
-            status="INTERNAL",
-            hint="check that the port is a gRPC port of TensorFlow Serving",
-        )
+        return unexpected_answer(self.transport, why, address=self.address, about=model)
 
 
 def _spec(model: ModelRef, signature: str = "") -> protos.ModelSpec:
@@ -248,7 +248,3 @@ def _spec(model: ModelRef, signature: str = "") -> protos.ModelSpec:
     elif model.label is not None:
         spec.version_label = model.label
     return spec
-
-
-def _version(spec: protos.ModelSpec) -> int | None:
-    return int(spec.version.value) if spec.HasField("version") else None

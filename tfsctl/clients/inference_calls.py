@@ -82,6 +82,11 @@ def _multi(
     ]
 
 
+def answered_version(spec: protos.ModelSpec) -> int | None:
+    """The version that answered, from the ModelSpec of a response."""
+    return int(spec.version.value) if spec.HasField("version") else None
+
+
 def _inference(
     task: InferenceTask,
     model: ModelRef,
@@ -89,7 +94,7 @@ def _inference(
     result: protos.ClassificationResult | protos.RegressionResult,
     latency_s: float,
 ) -> InferenceResult:
-    version = int(spec.version.value) if spec.HasField("version") else None
+    version = answered_version(spec)
     if isinstance(result, protos.RegressionResult):
         values = tuple(_shortest(one.value) for one in result.regressions)
         return InferenceResult(task, model.name, version, values=values, latency_s=latency_s)

@@ -19,7 +19,7 @@ import httpx
 
 from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connection
 from tfsctl.clients.answer_body import BodyTooLarge
-from tfsctl.clients.call_errors import answer_too_large, error_for_status
+from tfsctl.clients.call_errors import answer_too_large, error_for_status, unexpected_answer
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import dtypes, json_tensors
@@ -227,11 +227,7 @@ class RestClient:
         return error_for_status(status, text, address=self.address, about=about)
 
     def _unexpected_answer(self, model: ModelRef, why: str) -> RequestRejected:
-        return RequestRejected(
-            f"{model} at {self.address} answered, but {why}",
-            status="INTERNAL",
-            hint="check that the port is a REST port of TensorFlow Serving",
-        )
+        return unexpected_answer(self.transport, why, address=self.address, about=model)
 
     def _decode(self, model: ModelRef, signature: str, value: object) -> dict[str, np.ndarray]:
         """The outputs as arrays. Fetches the signature if it is not cached, or if the answer does not match it."""

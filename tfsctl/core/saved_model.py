@@ -35,12 +35,12 @@ class SavedModelInfo:
     size_bytes: int
 
 
-def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo:
+def read_saved_model(directory: Path) -> SavedModelInfo:
     """Read one SavedModel directory (a version directory of a model).
 
-    Raises NotFound if there is no `saved_model.pb`, ModelUnreadable if it is invalid or has no graph tagged `tag`.
+    Raises NotFound if there is no `saved_model.pb`, ModelUnreadable if it is invalid or has no graph tagged `serve`.
     """
-    graph = read_meta_graph(directory, tag=tag)
+    graph = read_meta_graph(directory)
     ops = {node.op for node in graph.graph_def.node}
     for function in graph.graph_def.library.function:
         ops.update(node.op for node in function.node_def)
@@ -55,8 +55,8 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
     )
 
 
-def read_meta_graph(directory: Path, *, tag: str = SERVE_TAG) -> protos.MetaGraphDef:
-    """The graph of a SavedModel with exactly this tag, otherwise the first one with this tag among others.
+def read_meta_graph(directory: Path) -> protos.MetaGraphDef:
+    """The graph of a SavedModel that is tagged `serve` only, otherwise the first one with this tag among others.
 
     Raises as `read_saved_model` does.
     """
@@ -69,11 +69,13 @@ def read_meta_graph(directory: Path, *, tag: str = SERVE_TAG) -> protos.MetaGrap
         raise ModelUnreadable(f"cannot read {file}: {error.strerror}") from error
     graphs = _parse(raw, file).meta_graphs
     graph = min(
-        (g for g in graphs if tag in g.meta_info_def.tags), key=lambda g: len(g.meta_info_def.tags) > 1, default=None
+        (g for g in graphs if SERVE_TAG in g.meta_info_def.tags),
+        key=lambda g: len(g.meta_info_def.tags) > 1,
+        default=None,
     )
     if graph is None:
         found = ", ".join("{" + ", ".join(g.meta_info_def.tags) + "}" for g in graphs) or "none"
-        raise ModelUnreadable(f"{file} has no graph tagged {tag!r} (its tag sets: {found})")
+        raise ModelUnreadable(f"{file} has no graph tagged {SERVE_TAG!r} (its tag sets: {found})")
     return graph
 
 

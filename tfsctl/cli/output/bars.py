@@ -19,9 +19,9 @@ def bar(fraction: float, width: int = WIDTH) -> str:
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
 
 
-def of_scores(scores: Sequence[SupportsFloat], labels: Sequence[str] | None = None, *, width: int = WIDTH) -> list[str]:
+def of_scores(scores: Sequence[SupportsFloat], labels: Sequence[str] | None = None) -> list[str]:
     """One line per score, with its bar, and its label in front."""
-    return _lines(scores, [f"{label}  " for label in labels] if labels else [""] * len(scores), width)
+    return _lines(scores, [f"{label}  " for label in labels] if labels else [""] * len(scores), WIDTH)
 
 
 def of_classes(rows: Sequence[Sequence[ClassScore]], top: int | None, *, width: int = WIDTH) -> list[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tfsctl.cli.snippets import shell
+from tfsctl.clients.addresses import unix_path
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 
@@ -14,8 +15,9 @@ def snippet(request: CapturedRequest) -> str:
     connection, body = request.connection, request.payload.decode()
     tls = connection.tls
     lines, url = [["curl"]], shell.url(request)
-    if request.host.startswith("unix:"):
-        lines.append(["--unix-socket", request.host.removeprefix("unix:").removeprefix("//")])
+    socket = unix_path(request.host)
+    if socket is not None:
+        lines.append(["--unix-socket", socket])
     if tls is not None:
         files = (("--cacert", tls.ca), ("--cert", tls.cert), ("--key", tls.key))
         lines += [[option, str(file)] for option, file in files if file is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfsctl.cli.snippets import shell
+from tfsctl.clients.addresses import unix_path
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.errors import InvalidInput
@@ -32,11 +33,8 @@ def snippet(request: CapturedRequest) -> str:
         lines.append(["-connect-timeout", shell.seconds(connection.connect_timeout_s)])
     lines += [["-H", shell.header(header, ": ")] for header in connection.headers]
     lines.append(["-max-msg-sz", str(_MAX_MESSAGE_SIZE)])
-    where = (
-        ["-unix", request.host.removeprefix("unix:").removeprefix("//")]
-        if request.host.startswith("unix:")
-        else [shell.address(request)]
-    )
+    socket = unix_path(request.host)
+    where = [shell.address(request)] if socket is None else ["-unix", socket]
     body = MessageToJson(request.payload, indent=None)
     method = [*where, request.path.removeprefix("/")]
     if len(body) > shell.MAX_ARGUMENT:

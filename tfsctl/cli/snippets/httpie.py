@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfsctl.cli.snippets import shell
+from tfsctl.clients.addresses import unix_path
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.errors import InvalidInput
@@ -10,7 +11,7 @@ from tfsctl.errors import InvalidInput
 
 def snippet(request: CapturedRequest) -> str:
     """Return the command line that sends the request. Raises InvalidInput for a UNIX socket or a server name."""
-    if request.host.startswith("unix:"):
+    if unix_path(request.host) is not None:
         raise InvalidInput("HTTPie does not support UNIX sockets", hint="--show curl")
     shell.refuse_server_name(request, "HTTPie")
     connection, body = request.connection, request.payload.decode()

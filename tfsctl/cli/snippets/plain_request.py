@@ -28,8 +28,11 @@ def document(request: CapturedRequest) -> dict[str, Any]:
         return {"url": shell.url(request), "headers": headers, "body": _json(request.payload)}
     from google.protobuf.json_format import MessageToDict
 
-    where = request.host if request.host.startswith("unix:") else shell.address(request)
-    return {"url": f"{where}{request.path}", "headers": headers, "body": MessageToDict(request.payload)}
+    return {
+        "url": f"{shell.address(request)}{request.path}",
+        "headers": headers,
+        "body": MessageToDict(request.payload),
+    }
 
 
 def _json(body: bytes) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tfsctl.cli.snippets import shell
 from tfsctl.cli.snippets.python_headers import header_expression, needs_os_module
+from tfsctl.clients.addresses import unix_path
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Connection
 from tfsctl.core import protos
@@ -58,7 +59,7 @@ def _lines(request: CapturedRequest) -> Iterator[str]:
 
 def _channel_lines(request: CapturedRequest) -> Iterator[str]:
     options = "options=[" + ", ".join(map(str, _channel_options(request))) + "]"
-    address = request.host if request.host.startswith("unix:") else shell.address(request)
+    address = shell.address(request)
     tls = request.connection.tls
     if tls is None:
         yield f"channel = grpc.insecure_channel({address!r}, {options})"
@@ -74,7 +75,7 @@ def _channel_options(request: CapturedRequest) -> Iterator[tuple[str, int | str]
     yield "grpc.max_receive_message_length", -1
     if connection.tls is not None and connection.tls.server_name is not None:
         yield "grpc.ssl_target_name_override", connection.tls.server_name
-    elif request.host.startswith("unix:"):
+    elif unix_path(request.host) is not None:
         yield "grpc.ssl_target_name_override", "localhost"
     if connection.proxy is not None:
         yield "grpc.http_proxy", connection.proxy

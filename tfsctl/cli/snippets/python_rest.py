@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfsctl.cli.snippets import shell
 from tfsctl.cli.snippets.python_headers import header_expression, needs_os_module
+from tfsctl.clients.addresses import unix_path
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.errors import InvalidInput
 
@@ -20,7 +21,7 @@ def snippet(request: CapturedRequest) -> str:
 
 
 def _lines(request: CapturedRequest) -> Iterator[str]:
-    if request.host.startswith("unix:"):
+    if unix_path(request.host) is not None:
         raise InvalidInput("Python's HTTP client does not support UNIX sockets", hint="--show curl")
     shell.refuse_server_name(request, "Python's own HTTP client")
     connection = request.connection

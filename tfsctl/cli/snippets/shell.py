@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from tfsctl.clients.addresses import format_address, unix_path
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Header
 from tfsctl.errors import InvalidInput
@@ -43,7 +44,7 @@ def seconds(value: float) -> str:
 def url(request: CapturedRequest) -> str:
     """The URL of a REST request."""
     scheme = "https" if request.connection.tls else "http"
-    at = "localhost" if request.host.startswith("unix:") else address(request)
+    at = "localhost" if unix_path(request.host) is not None else address(request)
     return f"{scheme}://{at}{request.connection.path}{request.path}"
 
 
@@ -58,6 +59,5 @@ def refuse_server_name(request: CapturedRequest, program: str) -> None:
 
 
 def address(request: CapturedRequest) -> str:
-    """`host:port`, with the brackets of an IPv6 address."""
-    bare = request.host.strip("[]")
-    return f"[{bare}]:{request.port}" if ":" in bare else f"{bare}:{request.port}"
+    """`host:port`, or gRPC's name for the server, such as `unix:PATH`."""
+    return format_address(request.host, request.port)
