@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos
 from tfsctl.core.arrays import object_array
@@ -17,9 +19,15 @@ from tfsctl.server.grpc.examples_response import (
     framed_result,
     framed_results,
 )
-from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
+from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, ExamplesRequest, parse_in_pieces, parse_request
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
 from tfsctl.server.signatures.examples import ClassRows, ValueRows
+from tfsctl.server.signatures.serialized_input import (
+    SerializedInput,
+    context_bytes,
+    example_count,
+    serialized_examples,
+)
 
 MANY = 20_000
 RANDOM = np.random.default_rng(1)
@@ -51,22 +59,64 @@ def _input(*, context: bool) -> Any:
     return message
 
 
-@pytest.mark.parametrize("context", [False, True])
-@pytest.mark.parametrize("request_type", ["ClassificationRequest", "RegressionRequest", "MultiInferenceRequest"])
-def test_requests(request_type: str, *, context: bool) -> None:
-    """The same message, and no piece is larger than it should be."""
+def _request(request_type: str, *, context: bool) -> Any:
     sent = getattr(protos, request_type)()
     sent.input.CopyFrom(_input(context=context))
     if request_type == "MultiInferenceRequest":
         sent.tasks.add(method_name="m")
     else:
         sent.model_spec.name = "m"
-    pieces: Any = Pieces(getattr(protos, request_type)())
+    return sent
 
-    parse_in_pieces(pieces, sent.SerializeToString())
 
-    assert pieces.message == sent
-    assert max(pieces.sizes) < 2 * PIECE_BYTES
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("request_type", ["ClassificationRequest", "RegressionRequest", "MultiInferenceRequest"])
+def test_requests(monkeypatch: pytest.MonkeyPatch, request_type: str, *, context: bool) -> None:
+    """The same examples as in one message, but no message has more of them than fit into a piece."""
+    sent = _request(request_type, context=context)
+    sizes: list[int] = []
+    add = SerializedInput.__init__
+
+    def counted(given: SerializedInput, messages: Iterable[Any]) -> None:
+        def noted() -> Iterator[Any]:
+            for message in messages:
+                sizes.append(message.ByteSize())
+                yield message
+
+        add(given, noted())
+
+    monkeypatch.setattr(SerializedInput, "__init__", counted)
+    found: Any = parse_request(type(sent)(), sent.SerializeToString())
+
+    assert isinstance(found, ExamplesRequest)
+    assert len(sizes) > 5
+    assert max(sizes) < 2 * PIECE_BYTES
+    assert example_count(found.input) == MANY
+    assert context_bytes(found.input) == context_bytes(sent.input)
+    assert serialized_examples(found.input).tolist() == serialized_examples(sent.input).tolist()
+    sent.ClearField("input")
+    assert found.message == sent
+    assert found.model_spec is None if "Multi" in request_type else found.model_spec.name == "m"
+
+
+def test_the_last_kind_of_list_counts() -> None:
+    """As for protobuf: a list of another kind replaces the one before, even between two large ones of one kind."""
+    first, second = _request("RegressionRequest", context=False), _request("RegressionRequest", context=True)
+    second.ClearField("model_spec")
+    raw = first.SerializeToString() + second.SerializeToString() + first.SerializeToString()
+
+    found: Any = parse_request(protos.RegressionRequest(), raw)
+
+    assert found == protos.RegressionRequest.FromString(raw)
+    assert example_count(found.input) == MANY
+
+
+def test_a_damaged_request() -> None:
+    """It is refused as a small one is."""
+    raw = _request("ClassificationRequest", context=False).SerializeToString()
+    for damaged in (raw[:-1], raw.replace(b"x", b"\xff", 1)):
+        with pytest.raises(DecodeError):
+            parse_request(protos.ClassificationRequest(), damaged)
 
 
 def test_configurations() -> None:

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from waiting import wait_for
 
@@ -54,6 +55,23 @@ def test_a_thread_frees_them() -> None:
     assert sys.getrefcount(text) == references + 1
     del array
     wait_for(lambda: sys.getrefcount(text) == references)
+
+
+def test_making_a_large_array_does_not_touch_its_memory() -> None:
+    """Writing to each of its places at once would hold Python's lock. Their pages are used when strings are added."""
+    count = 20_000_000
+    before = resident_bytes()
+    array = string_arrays._LargeArray.of_size(count)
+    assert resident_bytes() - before < count
+    assert array[count - 1] is None
+    array[-1] = b"x"
+    assert array.nbytes == count * 8
+    assert array[-2:].tolist() == [None, b"x"]
+
+
+def resident_bytes() -> int:
+    """The memory that this process uses."""
+    return int(psutil.Process().memory_info().rss)
 
 
 @pytest.mark.parametrize("count", [0, 1, PIECE_VALUES, 3 * PIECE_VALUES + 1])

@@ -24,7 +24,7 @@ from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, f
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.model_calls import ModelCalls
-from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
+from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, ExamplesRequest, parse_request
 from tfsctl.server.grpc.predict_codec import codec_for
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, DecodedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, value_bytes
@@ -64,7 +64,7 @@ Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
 PredictRequest = protos.PredictRequest | CachedRequest | DecodedRequest
-Parser = Callable[[Any], "Message | CachedRequest | DecodedRequest"]
+Parser = Callable[[Any], "Message | CachedRequest | DecodedRequest | ExamplesRequest"]
 
 
 class GrpcApi:
@@ -161,7 +161,7 @@ class GrpcApi:
 
     async def _parse_large(
         self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Message | CachedRequest | DecodedRequest:
+    ) -> Message | CachedRequest | DecodedRequest | ExamplesRequest:
         """Parse a request body that is large or compressed, in a thread if that would take long. Raises DecodeError."""
         framing.check_frame(body)
         if body[0]:
@@ -178,7 +178,7 @@ class GrpcApi:
 
     async def _parse_compressed(
         self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Message | CachedRequest | DecodedRequest:
+    ) -> Message | CachedRequest | DecodedRequest | ExamplesRequest:
         """Decompress and parse a request body, in a thread unless both its forms are small. Raises DecodeError."""
         if len(body) <= _SMALL_BYTES:
             try:
@@ -269,11 +269,13 @@ class GrpcApi:
             self._service.refuse_predict(model, request.model_spec.signature_name, sent)
             raise invalid_argument(f"tensor parsing error: {error}") from None
 
-    async def _classify(self, request: protos.ClassificationRequest, deadline_s: float | None) -> bytes:
+    async def _classify(
+        self, request: protos.ClassificationRequest | ExamplesRequest, deadline_s: float | None
+    ) -> bytes:
         inferred = await self._infer_one(request, signature_examples.CLASSIFY_METHOD, deadline_s)
         return await self._inference_response(protos.ClassificationResponse(), inferred)
 
-    async def _regress(self, request: protos.RegressionRequest, deadline_s: float | None) -> bytes:
+    async def _regress(self, request: protos.RegressionRequest | ExamplesRequest, deadline_s: float | None) -> bytes:
         inferred = await self._infer_one(request, signature_examples.REGRESS_METHOD, deadline_s)
         return await self._inference_response(protos.RegressionResponse(), inferred)
 
@@ -288,15 +290,21 @@ class GrpcApi:
         return await self._threads.run(LARGE_BYTES, framed_result, response, results)
 
     async def _infer_one(
-        self, request: protos.ClassificationRequest | protos.RegressionRequest, method: str, deadline_s: float | None
+        self,
+        request: protos.ClassificationRequest | protos.RegressionRequest | ExamplesRequest,
+        method: str,
+        deadline_s: float | None,
     ) -> InferResult:
-        if not request.HasField("model_spec"):
+        message = request.message if isinstance(request, ExamplesRequest) else request
+        if not message.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         ref = model_ref(request.model_spec)
         task = (method, request.model_spec.signature_name)
         return await self._service.infer(ref, [task], request.input, deadline_s=deadline_s)
 
-    async def _multi_inference(self, request: protos.MultiInferenceRequest, deadline_s: float | None) -> bytes:
+    async def _multi_inference(
+        self, request: protos.MultiInferenceRequest | ExamplesRequest, deadline_s: float | None
+    ) -> bytes:
         first = request.tasks[0].model_spec if request.tasks else protos.ModelSpec()
         ref = model_ref(first)  # the version of all tasks is the first one's, as in the real server
         self._service.check_tasks(
@@ -312,13 +320,13 @@ class GrpcApi:
         return await self._threads.run(LARGE_BYTES, framed_results, response, inferred.results)
 
 
-def _parse(message_type: str, raw: bytes) -> Message:
-    return parse_in_pieces(getattr(protos, message_type)(), raw)
+def _parse(message_type: str, raw: bytes) -> Message | ExamplesRequest:
+    return parse_request(getattr(protos, message_type)(), raw)
 
 
 def _parse_in_thread(
     parse: Parser, message: memoryview, *, is_predict: bool
-) -> Message | CachedRequest | DecodedRequest:
+) -> Message | CachedRequest | DecodedRequest | ExamplesRequest:
     """Parse a large message. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
     if not is_predict:
         return parse(message)

@@ -20,6 +20,7 @@ from tfsctl.server.execution.servable import Servable
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
+from tfsctl.server.signatures.serialized_input import serialized_examples
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def run_request(servable: Servable, log_entry: protos.PredictionLog, *, check_me
         signature_examples.bind_task(servable, method, signature, check_method_name=check_method_names)
         for method, signature in methods
     ]
-    signature_examples.run_now(servable, tasks, signature_examples.serialized_examples(request.input))
+    signature_examples.run_now(servable, tasks, serialized_examples(request.input))
 
 
 def _predict(servable: Servable, request: protos.PredictRequest) -> None:

@@ -6,6 +6,7 @@ in whichever thread drops the last reference: often that of the event loop.
 
 from __future__ import annotations
 
+import mmap
 import sys
 import threading
 from collections.abc import Sequence
@@ -44,8 +45,8 @@ class StringParts:
     def array(self) -> np.ndarray:
         """All strings in one flat array, no longer here. Many are freed by a thread, once it and its views are gone."""
         if len(self._parts) == 1:
-            return self._parts[0]
-        array = _LargeArray((self.size,), object) if self.size >= _MIN_VALUES else np.empty(self.size, object)
+            return self._parts.pop()
+        array = _LargeArray.of_size(self.size) if self.size >= _MIN_VALUES else np.empty(self.size, object)
         parts, self._parts = self._parts[::-1], []
         at = 0
         while parts:
@@ -60,9 +61,19 @@ class _LargeArray(np.ndarray):
 
     __slots__ = ()
 
+    @classmethod
+    def of_size(cls, size: int) -> _LargeArray:
+        """An array without values.
+
+        Its memory is not NumPy's, which would write None to each place: in one call, of up to 50 ms because each page
+        is touched for the first time. NumPy reads the zeros of new memory as None.
+        """
+        memory = mmap.mmap(-1, size * np.dtype(object).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return np.ndarray.__new__(cls, (size,), object, memory)
+
     def __del__(self) -> None:
         """Give the array to the thread; called again when the thread is done."""
-        if self.base is None and self[0] is not None and not sys.is_finalizing():
+        if not isinstance(self.base, np.ndarray) and self[0] is not None and not sys.is_finalizing():
             _garbage().put(self)
 
 

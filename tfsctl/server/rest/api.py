@@ -15,7 +15,6 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from itertools import chain
 from time import perf_counter
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -40,6 +39,7 @@ from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
 from tfsctl.server.rest.request_log_entry import prediction_log
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
+from tfsctl.server.signatures.serialized_input import SerializedInput
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, error_page, invalid_argument
 from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 
@@ -226,13 +226,13 @@ def _cached_route(target: str) -> Route | None:
     return (_parse_route_once if len(target) < _MAX_CACHED_TARGET else _parse_route)(target)
 
 
-def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input]:
-    """The signature a body asks for, and its examples as an Input message. Decoding may take `limit` bytes."""
+def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | SerializedInput]:
+    """The signature a body asks for, and its examples. Decoding may take `limit` bytes."""
     check_decoded_size(body, limit)
     large = json_pieces.large_examples(body) if len(body) > LARGE_BODY_BYTES else None
     if large is not None:
         signature, parts = large
-        return signature, json_example.input_from_examples(chain.from_iterable(parts))
+        return signature, SerializedInput(json_example.inputs_from_examples(parts))
     document = json_document.parse(body)
     return json_tensor.signature_name(document), json_example.input_from_document(document)
 

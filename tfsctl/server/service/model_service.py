@@ -25,6 +25,12 @@ from tfsctl.server.request_context import charge_memory
 from tfsctl.server.runtime.session import BoundSignature
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
+from tfsctl.server.signatures.serialized_input import (
+    SerializedInput,
+    context_bytes,
+    example_count,
+    serialized_examples,
+)
 from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
@@ -125,7 +131,7 @@ class Service:
         self,
         ref: ModelRef,
         tasks: Sequence[tuple[str, str]],
-        message: protos.Input,
+        given: protos.Input | SerializedInput,
         *,
         deadline_s: float | None = None,
     ) -> InferResult:
@@ -136,11 +142,11 @@ class Service:
             signature_examples.bind_task(servable, method, signature, check_method_name=self._check_method_names)
             for method, signature in tasks
         ]
-        charge_memory(_COPIES_OF_CONTEXT * signature_examples.context_bytes(message))
-        if signature_examples.example_count(message) <= _MANY_EXAMPLES:
-            examples = signature_examples.serialized_examples(message)
+        charge_memory(_COPIES_OF_CONTEXT * context_bytes(given))
+        if example_count(given) <= _MANY_EXAMPLES:
+            examples = serialized_examples(given)
         else:
-            examples = await self._threads.run(HUGE_BYTES, signature_examples.serialized_examples, message)
+            examples = await self._threads.run(HUGE_BYTES, serialized_examples, given)
         results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.arrays import PIECE_VALUES
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.server.execution.servable import Servable
-from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -126,42 +123,6 @@ def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
         raise invalid_argument(f"Expected one or two output Tensors, found {count}")
     if not classify and count != 1:
         raise invalid_argument("Expected one output Tensor.")
-
-
-def serialized_examples(message: protos.Input) -> np.ndarray:
-    """The serialized tf.Examples of an Input message. Features of the context come before those of each example.
-
-    Raises INVALID_ARGUMENT if there are no examples.
-    """
-    kind = message.WhichOneof("kind")
-    examples: Iterable[protos.Example] = ()
-    context = b""
-    if kind == "example_list":
-        examples = message.example_list.examples
-    elif kind == "example_list_with_context":
-        listed = message.example_list_with_context
-        context = listed.context.SerializeToString()  # concatenated messages are merged when they are parsed
-        examples = listed.examples
-    serialized = (context + example.SerializeToString() for example in examples)
-    strings = StringParts()
-    while part := list(islice(serialized, PIECE_VALUES)):
-        strings.add(part)
-    if not strings.size:
-        raise invalid_argument("Input is empty.")
-    return strings.array()
-
-
-def context_bytes(message: protos.Input) -> int:
-    """How many bytes the context of an Input message takes once it is a part of each example."""
-    if message.WhichOneof("kind") != "example_list_with_context":
-        return 0
-    listed = message.example_list_with_context
-    return listed.context.ByteSize() * len(listed.examples)
-
-
-def example_count(message: protos.Input) -> int:
-    """The number of examples of an Input message."""
-    return len(message.example_list.examples) + len(message.example_list_with_context.examples)
 
 
 async def run(

@@ -89,6 +89,25 @@ def test_bodies(document: dict[str, Any], wanted: dict[str, DType], parsed: list
     assert max(parsed) <= 5 * BLOCK + len('{"instances":[]}') + longest
 
 
+class Uncopied(bytes):
+    """A body that must not be copied as a whole."""
+
+    __slots__ = ()
+
+    def rstrip(self, *_: Any) -> bytes:
+        """Would copy it."""
+        raise AssertionError
+
+    lstrip = strip = rstrip
+
+
+@pytest.mark.parametrize("blanks", [b"", b" \n\t"])
+def test_white_space_around_a_body(blanks: bytes) -> None:
+    """It is skipped without copying the body, which would hold Python's lock."""
+    body = Uncopied(blanks + b'{"instances": [1, 2]}' + blanks)
+    assert spans.top_members(body) == {"instances": (len(blanks) + 14, len(blanks) + 20)}
+
+
 JSON = st.recursive(
     st.one_of(st.integers(-9, 9999), st.booleans(), st.floats(-9, 9), st.text('ab\\"[]{},:é\n', max_size=9)),
     lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(st.sampled_from("abx"), inner, max_size=2)),

@@ -6,7 +6,7 @@ of values of one kind: whole numbers and booleans are int64, other numbers float
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,19 +41,22 @@ def input_from_document(document: dict[str, Any]) -> protos.Input:
     return message
 
 
-def input_from_examples(examples: Iterable[Json]) -> protos.Input:
-    """The Input message of examples without a context. Raises INVALID_ARGUMENT in TensorFlow Serving's words."""
-    message = protos.Input()
-    _add_examples(message.example_list.examples, examples)
-    return message
-
-
-def _add_examples(message: Any, examples: Iterable[Json]) -> None:  # noqa: ANN401 - a repeated field
+def inputs_from_examples(parts: Iterable[list[Json]]) -> Iterator[protos.Input]:
+    """An Input message for each part of the examples of a request. Raises INVALID_ARGUMENT like `input_from_document`."""
     left = MAX_VALUES
+    for part in parts:
+        message = protos.Input()
+        left = _add_examples(message.example_list.examples, part, left)
+        yield message
+
+
+def _add_examples(message: Any, examples: list[Json], left: int = MAX_VALUES) -> int:  # noqa: ANN401 - a repeated field
+    """Append examples to a message. Returns how many of the values that are left they leave."""
     for features in examples:
         left -= 1 + _fill(message.add(), features)
         if left < 0:
             raise invalid_argument(f"More than {MAX_VALUES} values in the examples of one request")
+    return left
 
 
 def _fill(example: protos.Example, features: object) -> int:

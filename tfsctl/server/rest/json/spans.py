@@ -29,7 +29,7 @@ class UnusualError(Exception):
 
 def top_members(body: bytes) -> dict[str, Span]:
     """Where the values of a body's top-level object are, by key. Raises like `members`."""
-    return members(body, (len(body) - len(body.lstrip(_WHITE_SPACE)), len(body.rstrip(_WHITE_SPACE))))
+    return members(body, _stripped(body, 0, len(body)))
 
 
 def members(body: bytes, span: Span) -> dict[str, Span]:
