@@ -195,7 +195,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"registry"},
         {"__init__"},
     ],
-    "cli/usage": [{"default_command", "headings", "usage_errors"}, {"help_format"}],
+    "cli/usage": [{"click_types", "headings", "usage_errors"}, {"default_command", "help_format"}],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
         {
@@ -562,3 +562,8 @@ def test_no_name_begins_with_an_underscore() -> None:
     names = {part for place in modules() for part in place.split("/")}
 
     assert {name for name in names if name.startswith("_")} <= {"__init__", "__main__"}
+
+
+def test_few_signatures_have_any() -> None:
+    """`Any` in a signature needs a `noqa` with its reason; there are at most 15."""
+    assert sum(module.text.count("noqa: ANN401") for module in modules().values()) <= 15

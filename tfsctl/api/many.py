@@ -100,7 +100,7 @@ def _concatenated(name: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def _batches(rows: Any, signature: Signature, options: ManyOptions) -> Iterator[RowBatch]:  # noqa: ANN401 - any rows
+def _batches(rows: object, signature: Signature, options: ManyOptions) -> Iterator[RowBatch]:
     """Batches of the rows. Every array has one item per row, also for an input that takes a single value."""
     if isinstance(rows, (str, os.PathLike)):
         source = open_source(os.fspath(rows), signature, format=options.format)

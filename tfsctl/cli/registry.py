@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup, TyperOption
@@ -14,6 +14,9 @@ from tfsctl.cli.options.input_arguments import NegativeNumberCommand
 from tfsctl.cli.options.option_values import require_finite
 from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS, GroupedCommand
 from tfsctl.cli.usage.usage_errors import unknown_command
+
+if TYPE_CHECKING:
+    from tfsctl.cli.usage import click_types
 
 
 class Command(NamedTuple):
@@ -84,19 +87,21 @@ class LazyCommandGroup(TyperGroup):
         """The names of the commands, without importing them."""
         return list(COMMANDS)
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own, not public
+    def parse_args(self, ctx: click_types.Context, args: list[str]) -> list[str]:
         """Parse the command line; `help COMMAND` is `COMMAND --help`."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         return super().parse_args(ctx, args)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own, not public
+    def resolve_command(
+        self, ctx: click_types.Context, args: list[str]
+    ) -> tuple[str | None, click_types.Command | None, list[str]]:
         """Look up the command. Raises InvalidInput, with the command that was probably meant."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise unknown_command(args[0], list(COMMANDS))
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own, not public
+    def format_commands(self, ctx: click_types.Context, formatter: click_types.HelpFormatter) -> None:  # noqa: ARG002 - typer passes it
         """Write the commands by group; unlike Typer, never cut a summary to the terminal's width."""
         width = max(map(len, COMMANDS))
         for folder, title in GROUPS.items():

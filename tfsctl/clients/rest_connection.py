@@ -83,7 +83,7 @@ class _DeadlineStream(httpcore.NetworkStream):
         """Start TLS."""
         return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, _deadline.limit(timeout)))
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's own
+    def get_extra_info(self, info: str) -> object:
         """The socket, its addresses and the like."""
         return self._stream.get_extra_info(info)
 

@@ -74,7 +74,7 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
 
 
 def write(
-    model: Any,  # noqa: ANN401 - any trackable object
+    model: object,
     functions: Mapping[str, Any],
     directory: Path,
     *,

@@ -67,13 +67,14 @@ def logging_from_proto(entry: protos.ModelConfig) -> RequestLogging | None:
     rate = config.sampling_config.sampling_rate
     if not 0 <= rate <= 1:
         raise InvalidInput(f"{about} has sampling_rate {rate:g}; it goes from 0 to 1")
-    return RequestLogging(collector.filename_prefix, rate, **_additions(config, about))
+    return RequestLogging(collector.filename_prefix, rate, **_additions(entry, about))
 
 
-def _additions(config: Any, about: str) -> dict[str, Any]:  # noqa: ANN401 - a LoggingConfig message
+def _additions(entry: protos.ModelConfig, about: str) -> dict[str, Any]:
     from google.protobuf.json_format import MessageToDict
     from google.protobuf.struct_pb2 import Struct
 
+    config = entry.logging_config
     if not config.HasField("custom_logging_config"):
         return {}
     struct = Struct()

@@ -46,6 +46,17 @@ def test_every_file_format_gives_the_same_vectors(tmp_path: Path, keys: Path) ->
         np.testing.assert_array_equal(found.vectors, VECTORS)
 
 
+def test_the_content_tells_the_format_of_numpy_files(tmp_path: Path, keys: Path) -> None:
+    """Either format is read under both suffixes."""
+    np.savez(tmp_path / "archive.npz", vectors=VECTORS)
+    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    np.save(tmp_path / "array.npy", VECTORS)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+
+    for name in ("archive.npy", "array.npz"):
+        np.testing.assert_array_equal(read_vectors(tmp_path / name, keys).vectors, VECTORS)
+
+
 def test_conversion_to_float32_is_noted(tmp_path: Path, keys: Path) -> None:
     """Vectors are float32."""
     np.save(tmp_path / "v.npy", VECTORS.astype(np.float64))

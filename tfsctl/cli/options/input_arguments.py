@@ -7,10 +7,15 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+from typer.core import TyperGroup
 
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tfsctl.cli.usage.click_types import Context
 
 STDIN = "-"
 
@@ -20,7 +25,7 @@ _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf\b|infinity\b)", re.IGNORECASE)
 class NegativeNumberCommand(GroupedCommand):
     """A Typer command that accepts negative numbers such as `-1` as arguments, not as options."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own context, not public
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Parse the command line with a space before each negative number; `unescape_arguments` removes it.
 
         Raises InvalidInput for an unknown option, because it may be text that begins with `-`.
@@ -41,9 +46,12 @@ class NegativeNumberCommand(GroupedCommand):
         return {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
 
 
-def _options_of_predict(ctx: Any) -> set[str]:  # noqa: ANN401 - Click's own
+def _options_of_predict(ctx: Context) -> set[str]:
     """The options of `predict`, which users try with the other commands: they are not text that begins with `-`."""
-    predict = ctx.find_root().command.get_command(ctx, "predict")
+    root = ctx.find_root().command
+    assert isinstance(root, TyperGroup)  # noqa: S101 - tfsctl itself
+    predict = root.get_command(ctx, "predict")
+    assert predict is not None  # noqa: S101
     return {name for parameter in predict.params for name in (*parameter.opts, *parameter.secondary_opts)}
 
 

@@ -22,7 +22,7 @@ def option_group(parameter: str, build: Callable[..., Any]) -> Callable[[Callabl
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != parameter]
 
         @functools.wraps(command)
-        def run(**values: Any) -> T:  # noqa: ANN401 - the values of any option
+        def run(**values: object) -> T:
             group_values = {option.name: values.pop(option.name) for option in group}
             return command(**{parameter: build(**group_values)}, **values)
 

@@ -7,17 +7,20 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from tfsctl.clients.connection import MAX_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from tfsctl.cli.usage import click_types
+
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)")
 
 
-def require_finite(parameter: Any) -> None:  # noqa: ANN401 - Click's own
+def require_finite(parameter: click_types.Parameter) -> None:
     """Have an option of a float refuse nan and infinity, and a number of seconds that is too large to wait for.
 
     Does nothing for other options.
@@ -27,7 +30,7 @@ def require_finite(parameter: Any) -> None:  # noqa: ANN401 - Click's own
     is_duration = parameter.metavar == "SECONDS"
     number = copy.copy(parameter.type)
 
-    def convert(value: Any, parameter: Any, context: Any) -> float:  # noqa: ANN401 - Click's own
+    def convert(value: object, parameter: click_types.Parameter | None, context: click_types.Context | None) -> float:
         found = float(type(number).convert(number, value, parameter, context))
         if math.isnan(found) or math.isinf(found):
             raise typer.BadParameter(f"{value} is not a finite number", context, parameter)
@@ -35,7 +38,7 @@ def require_finite(parameter: Any) -> None:  # noqa: ANN401 - Click's own
             raise typer.BadParameter(f"{value} is more than {MAX_TIMEOUT_S:.0f} seconds", context, parameter)
         return found
 
-    number.convert = convert
+    number.convert = convert  # type: ignore[assignment, method-assign] # of this copy
     parameter.type = number
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -347,7 +347,7 @@ def _load_profile(ctx: typer.Context, name: str, places: Mapping[str, object]) -
 takes_server_options = option_group("options", _server_options)
 
 
-def server_options_of(ctx: typer.Context, **changes: Any) -> ServerOptions:  # noqa: ANN401 - the values of any option
+def server_options_of(ctx: typer.Context, **changes: object) -> ServerOptions:
     """Build the options from the values of all options of a command line, e.g. an incomplete one.
 
     Other options are ignored. Raises InvalidInput as the command would.

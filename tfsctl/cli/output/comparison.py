@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.units import size_text
@@ -16,12 +15,12 @@ MAX_SLICES_SHOWN = 20
 MAX_WORST_SHOWN = 5
 
 
-def json_document(found: Comparison) -> Any:  # noqa: ANN401 - JSON
+def json_document(found: Comparison) -> dict[str, object]:
     """The document of --json: NaN and infinities are null, which every JSON parser reads."""
-    return _finite(found.document())
+    return {name: _finite(value) for name, value in found.document().items()}
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,7 +41,7 @@ def takes_show_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command --show and --dry-run. The command must send its request with the client of its `options`."""
 
     @functools.wraps(command)
-    def run(*, show_options: ShowOptions | None, options: ServerOptions, **values: Any) -> None:  # noqa: ANN401 - the values of any option
+    def run(*, show_options: ShowOptions | None, options: ServerOptions, **values: object) -> None:
         if show_options is None:
             command(options=options, **values)
             return
@@ -53,7 +53,7 @@ def takes_show_options(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(options=show_options.capture(options), **values)
         except RequestCaptured as captured:
-            _print_request(captured.request, show_options.program, as_json=values["as_json"])
+            _print_request(captured.request, show_options.program, as_json=bool(values["as_json"]))
 
     return option_group("show_options", _show_options)(run)
 

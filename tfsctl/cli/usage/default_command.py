@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from tfsctl.cli.usage.click_types import Context
 
 
 class DefaultCommandGroup(TyperGroup):
     """A Typer group that runs its first command if the arguments do not begin with the name of a command."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Click's own
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Insert the name of the default command, except for --help."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [next(iter(self.commands)), *args]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from tfsctl.cli.usage.headings import heading, order
+
+if TYPE_CHECKING:
+    from tfsctl.cli.usage.click_types import Context, HelpFormatter, Parameter
 
 MAX_WIDTH = 120  # columns: longer lines are hard to read, however wide the terminal is
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": MAX_WIDTH}
@@ -15,11 +18,11 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 class GroupedCommand(TyperCommand):
     """A command whose help has a heading for each group of options."""
 
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own, not public
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """The parts of the usage line: a required argument stands without the braces that Typer puts around it."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own, not public
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the arguments, and the options by heading."""
         command = ctx.command_path.partition(" ")[2]
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -35,16 +38,16 @@ class GroupedCommand(TyperCommand):
                 formatter.write_dl(groups[title], col_max=26)
 
 
-def help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:  # noqa: ANN401 - typer's own, not public
+def help_record(parameter: Parameter, ctx: Context) -> tuple[str, str] | None:
     """The two columns of a parameter: its names, and its text with `(default: …)` and `[env: …]`; None if it is hidden."""
     record = parameter.get_help_record(ctx)
     if record is None:
         return None
     names, text = record
     help_text = (getattr(parameter, "help", None) or "").strip()
-    if parameter.param_type_name == "argument":
+    if isinstance(parameter, TyperArgument):
         return names, _argument_text(text)
-    if not text.startswith(help_text):
+    if not isinstance(parameter, TyperOption) or not text.startswith(help_text):
         return names, text
     default, choices = _default(parameter, ctx), ""
     if default and "(default:" not in help_text:
@@ -62,7 +65,7 @@ def _argument_text(text: str) -> str:
     return f"{shown.removesuffix('.')} (default: {default.removesuffix(']')})."
 
 
-def _default(option: Any, ctx: Any) -> str:  # noqa: ANN401 - typer's own, not public
+def _default(option: TyperOption, ctx: Context) -> str:
     """The default as text; empty if the help should not show it."""
     if isinstance(option.show_default, str):
         return option.show_default

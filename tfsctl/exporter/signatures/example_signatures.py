@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from tfsctl.core.inference import METHOD_NAMES, PREDICT_METHOD_NAME
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.exporter.export_signature import ExportSignature
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 CLASSIFY, REGRESS = "classify", "regress"
 _SCORE_NAMES = ("scores", "score", "probabilities", "probs")
@@ -40,7 +43,7 @@ def classify_signature(signature: ExportSignature, labels: tuple[str, ...]) -> E
 
     parsed = _parsed(signature)
 
-    def call(examples: object) -> dict[str, Any]:
+    def call(examples: tf.Tensor) -> dict[str, Any]:
         scores = _score_output(parsed(examples), "scores")
         if scores.shape.rank == 1:
             scores = scores[:, tf.newaxis]
@@ -60,7 +63,7 @@ def regress_signature(signature: ExportSignature) -> ExportSignature:
 
     parsed = _parsed(signature)
 
-    def call(examples: object) -> dict[str, Any]:
+    def call(examples: tf.Tensor) -> dict[str, Any]:
         values = _score_output(parsed(examples), "outputs")
         size = values.shape[1:].num_elements()
         if size not in (None, 1):
@@ -108,7 +111,7 @@ def _signature(
     return ExportSignature(name, (TensorSpec(input_name, "string", (batch,)),), call, original.notes, method_name)
 
 
-def _parsed(signature: ExportSignature) -> Callable[[object], dict[str, Any]]:
+def _parsed(signature: ExportSignature) -> Callable[[tf.Tensor], dict[str, Any]]:
     """The signature's function, from serialized tf.Examples."""
     import tensorflow as tf
 
@@ -116,14 +119,14 @@ def _parsed(signature: ExportSignature) -> Callable[[object], dict[str, Any]]:
         raise InvalidInput(f"signature {signature.name} has no inputs: tf.Examples would have no features")
     features = {spec.name: _feature(spec) for spec in signature.inputs}
 
-    def call(examples: Any) -> dict[str, Any]:  # noqa: ANN401 - a tensor
+    def call(examples: tf.Tensor) -> dict[str, Any]:
         parsed = tf.io.parse_example(examples, features)
         return signature.call(*(tf.cast(parsed[spec.name], spec.dtype) for spec in signature.inputs))
 
     return call
 
 
-def _feature(spec: TensorSpec) -> Any:  # noqa: ANN401 - a feature of tf.io, which has several classes
+def _feature(spec: TensorSpec) -> tf.io.FixedLenFeature | tf.io.FixedLenSequenceFeature:
     """How to parse the feature of an input. A single free dimension is padded to the longest row of the batch."""
     import tensorflow as tf
 
@@ -144,7 +147,7 @@ def _feature(spec: TensorSpec) -> Any:  # noqa: ANN401 - a feature of tf.io, whi
     return tf.io.FixedLenFeature(row, kind)
 
 
-def _score_output(outputs: Mapping[str, Any], wanted: str) -> Any:  # noqa: ANN401 - a tensor
+def _score_output(outputs: Mapping[str, tf.Tensor], wanted: str) -> tf.Tensor:
     """The output that holds the scores, or the value to regress. Raises InvalidInput if that is not clear."""
     floats = {name: tensor for name, tensor in outputs.items() if tensor.dtype.is_floating}
     names = [name for name in (wanted, *_SCORE_NAMES) if name in floats] or list(floats)

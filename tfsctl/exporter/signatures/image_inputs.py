@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tfsctl.core.arrays import object_array
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter.export_signature import ExportSignature
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _SUFFIX = "_bytes"  # TensorFlow Serving's REST API writes such tensors in base64
 _CHANNELS = (1, 3, 4)
@@ -30,11 +33,11 @@ def image_signature(signature: ExportSignature) -> ExportSignature:
     image = signature.inputs[position]
     batch, height, width, channels = image.shape or ()
 
-    def decode(encoded: Any) -> Any:  # noqa: ANN401 - tensors
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
         pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
         return tf.ensure_shape(tf.image.resize(pixels, [height, width], antialias=True), [height, width, channels])
 
-    def call(*tensors: Any) -> dict[str, Any]:  # noqa: ANN401 - tensors
+    def call(*tensors: tf.Tensor) -> dict[str, Any]:
         pixels = tf.map_fn(decode, tensors[position], fn_output_signature=tf.float32)
         if not tf.as_dtype(image.dtype).is_floating:
             pixels = tf.clip_by_value(tf.round(pixels), 0, 255)

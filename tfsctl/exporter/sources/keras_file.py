@@ -13,14 +13,17 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter import error_text
 from tfsctl.exporter.sources import keras2, python_file
 from tfsctl.exporter.sources.export_options import ExportOptions
+
+if TYPE_CHECKING:
+    import h5py
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -103,7 +106,7 @@ def _h5_is_legacy(path: Path) -> bool:
     return _h5_attributes(path, lambda file: "layer_names" in file.attrs or "model_weights" in file)
 
 
-def _h5_attributes(path: Path, check: Any) -> bool:  # noqa: ANN401 - a function of an h5py file
+def _h5_attributes(path: Path, check: Callable[[h5py.File], bool]) -> bool:
     import h5py
 
     try:

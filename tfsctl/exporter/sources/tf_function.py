@@ -5,7 +5,7 @@ The inputs of a `tf.function` are those of its input_signature, otherwise those 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
@@ -14,8 +14,13 @@ from tfsctl.exporter import error_text, naming
 from tfsctl.exporter.export_signature import ExportSignature, outputs_by_name
 from tfsctl.exporter.samples import Samples
 
+if TYPE_CHECKING:
+    from tensorflow.types.experimental import ConcreteFunction, GenericFunction
 
-def is_tf_function(value: object) -> bool:
+    TfFunction = GenericFunction[Any, Any]
+
+
+def is_tf_function(value: object) -> TypeGuard[TfFunction | ConcreteFunction[Any, Any]]:
     """Whether a value is a tf.function or a concrete function."""
     import tensorflow as tf
 
@@ -24,7 +29,7 @@ def is_tf_function(value: object) -> bool:
 
 
 def signature_of(
-    function: Any,  # noqa: ANN401 - a tf.function or a concrete function
+    function: TfFunction | ConcreteFunction[Any, Any],
     rows: Samples | None,
     name: str = DEFAULT_SIGNATURE,
     *,
@@ -34,7 +39,7 @@ def signature_of(
     import keras
     import tensorflow as tf
 
-    concrete = function
+    concrete: object = function
     if isinstance(function, tf.types.experimental.GenericFunction):
         if rows is not None and None not in rows.columns and getattr(function, "input_signature", None) is None:
             function = _with_defaults(function)
@@ -71,7 +76,7 @@ def signature_of(
     return ExportSignature(name, inputs, call, naming.notes_on_inputs(candidates, names))
 
 
-def _with_defaults(function: Any) -> Any:  # noqa: ANN401 - TensorFlow's functions
+def _with_defaults(function: TfFunction) -> TfFunction:
     """A function with the inputs that it is called with; other arguments have their defaults, tensors too."""
     import tensorflow as tf
 
@@ -81,7 +86,7 @@ def _with_defaults(function: Any) -> Any:  # noqa: ANN401 - TensorFlow's functio
     return tf.function(call, autograph=False)
 
 
-def _flat_signature(function: Any, name: str) -> ExportSignature:  # noqa: ANN401 - a concrete function
+def _flat_signature(function: Any, name: str) -> ExportSignature:  # noqa: ANN401 - types-tensorflow lacks the attributes
     """The signature of a function of a TensorFlow 1 graph, which takes its tensors in order."""
     tensors = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
     candidates = [tensor.op.name for tensor in tensors]
@@ -97,7 +102,7 @@ def _flat_signature(function: Any, name: str) -> ExportSignature:  # noqa: ANN40
     return ExportSignature(name, inputs, call, naming.notes_on_inputs(candidates, names))
 
 
-def _traced(function: Any, rows: Samples | None, name: str) -> Any:  # noqa: ANN401 - TensorFlow's functions
+def _traced(function: TfFunction, rows: Samples | None, name: str) -> ConcreteFunction[Any, Any] | None:
     import tensorflow as tf
 
     if getattr(function, "input_signature", None) is not None:

@@ -220,7 +220,7 @@ def _row(arrays: Arrays, at: int) -> dict[str, Any]:
     return {name: _json(array[at]) for name, array in arrays.items()}
 
 
-def _json(value: Any) -> Any:  # noqa: ANN401 - an element or an array of any dtype
+def _json(value: object) -> object:
     if isinstance(value, np.ndarray):
         if value.size > MAX_SHOWN_VALUES:
             return [_json(one) for one in value.ravel()[:MAX_SHOWN_VALUES]] + ["…"]

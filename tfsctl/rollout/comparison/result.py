@@ -15,6 +15,7 @@ from tfsctl.rollout.comparison.quality import Calibration, Flips, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
 ALL_ROWS = ""
 
@@ -201,7 +202,7 @@ class Comparison:
         )
 
 
-def vars_of(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
+def vars_of(value: DataclassInstance) -> dict[str, Any]:
     """The fields of a dataclass with slots."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 

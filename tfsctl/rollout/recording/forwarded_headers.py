@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from tfsctl.server.http.exchange import Pairs
 
@@ -27,12 +26,12 @@ def call_metadata(headers: Mapping[bytes, bytes]) -> list[tuple[str, str | bytes
     return found
 
 
-def answer_headers(metadata: Any) -> Pairs:  # noqa: ANN401 - grpc.aio.Metadata
+def answer_headers(metadata: Iterable[tuple[str, str | bytes]] | None) -> Pairs:
     """Metadata of an answer as header fields."""
     found = []
     for name, value in metadata or ():
         if name in _OF_GRPC or name.startswith("grpc-"):
             continue
-        data = base64.b64encode(value).rstrip(b"=") if name.endswith("-bin") else value
-        found.append((name.encode(), data if isinstance(data, bytes) else data.encode()))
+        data = value if isinstance(value, bytes) else value.encode()
+        found.append((name.encode(), base64.b64encode(data).rstrip(b"=") if name.endswith("-bin") else data))
     return tuple(found)

@@ -298,7 +298,7 @@ class RequestCoalescer:
             run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
         self._start_in_thread(may_hold_loop, self._work_alone, run, run.payload, run.timeout_ms, key)
 
-    def _work_alone(self, run: PendingRun, payload: Any, timeout_ms: int, key: Hashable) -> None:  # noqa: ANN401 - see PendingRun
+    def _work_alone(self, run: PendingRun, payload: object, timeout_ms: int, key: Hashable) -> None:
         """Run a request in a thread."""
         is_measured = run.is_small and self._timing.runs_inline
         start_s = time.thread_time()

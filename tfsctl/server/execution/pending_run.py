@@ -69,7 +69,7 @@ class PendingRun:
         self,
         feeds: Sequence[Endpoint],
         fetches: Sequence[Endpoint],
-        payload: Any,  # noqa: ANN401 - arrays, or what the codec takes
+        payload: object,
         *,
         rows: int,
         nbytes: int,
@@ -79,7 +79,9 @@ class PendingRun:
         is_alone: bool = False,
         codec: Codec | None = None,
     ) -> None:
-        self.feeds, self.fetches, self.payload = feeds, fetches, payload
+        self.feeds, self.fetches = feeds, fetches
+        self.payload: Any = payload
+        """Arrays, or what the codec takes."""
         self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
         self.deadline_s, self.client, self.is_alone, self.codec = deadline_s, client, is_alone, codec
         self.key: object = merge_key or codec or (*feeds, *fetches)
@@ -149,7 +151,7 @@ class PendingRun:
         """How long the run may take: until the deadline, at least 1 ms; 0 if there is none."""
         return 0 if self.deadline_s is None else max(1, int((self.deadline_s - time.monotonic()) * 1000))
 
-    def settle(self, outcome: Any) -> None:  # noqa: ANN401 - arrays, an answer of the codec, or an exception
+    def settle(self, outcome: object) -> None:
         """Give the answer, or raise the exception where it is awaited, unless that was done before."""
         if self.timer is not None:
             self.timer.cancel()

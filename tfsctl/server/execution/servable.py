@@ -79,7 +79,7 @@ class Servable:
 
     def run_payload(
         self,
-        payload: Any,  # noqa: ANN401 - what the codec takes
+        payload: object,
         codec: Codec,
         *,
         rows: int,

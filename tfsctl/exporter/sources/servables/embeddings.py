@@ -19,6 +19,7 @@ from tfsctl.exporter.sources.servables.vector_files import KeyedVectors
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    from tensorflow.types.experimental import GenericFunction
 
 Metric = Literal["cosine", "dot", "l2"]
 
@@ -48,17 +49,17 @@ def embeddings_module(found: KeyedVectors, metric: Metric, k: int, folder: Path)
     module.vectors = tf.Variable(tf.constant(found.vectors), trainable=False, name="vectors")
     nearest = _Nearest(module, found.vectors, metric)
 
-    def lookup(keys: Any) -> dict[str, Any]:  # noqa: ANN401 - a tensor
+    def lookup(keys: tf.Tensor) -> dict[str, tf.Tensor]:
         numbers = module.numbers.lookup(keys)
         known = numbers >= 0
         vectors = tf.gather(module.vectors, tf.maximum(numbers, 0))
         return {"vectors": tf.where(known[:, tf.newaxis], vectors, 0.0), "found": known}
 
-    def nearest_to_vectors(vectors: Any) -> dict[str, Any]:  # noqa: ANN401
+    def nearest_to_vectors(vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         numbers, scores = nearest(vectors, k)
         return {"keys": module.keys.lookup(numbers), "scores": scores}
 
-    def nearest_to_keys(keys: Any) -> dict[str, Any]:  # noqa: ANN401
+    def nearest_to_keys(keys: tf.Tensor) -> dict[str, tf.Tensor]:
         own = module.numbers.lookup(keys)
         known = own >= 0
         numbers, scores = nearest(tf.gather(module.vectors, tf.maximum(own, 0)), k + 1)
@@ -99,7 +100,7 @@ class _Nearest:
                 tf.constant(norms.astype(np.float32)), trainable=False, name="norms"
             )
 
-    def __call__(self, queries: Any, k: int) -> tuple[Any, Any]:  # noqa: ANN401 - tensors
+    def __call__(self, queries: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         """The numbers and the scores [batch, k] for queries [batch, D], best first."""
         import tensorflow as tf
 
@@ -109,7 +110,7 @@ class _Nearest:
         least = min(self._rows, max(_MIN_PART, k))
         part = tf.clip_by_value(_MAX_SCORES // tf.maximum(batch, 1), least, self._rows)
 
-        def add_part(start: Any, scores: Any, numbers: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
+        def add_part(start: tf.Tensor, scores: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             end = tf.minimum(start + part, self._rows)
             all_scores = tf.concat([scores, self._scores(queries, start, end)], 1)
             best, places = tf.math.top_k(all_scores, k)
@@ -129,7 +130,7 @@ class _Nearest:
             scores, numbers = self._distances(queries, numbers, k)
         return tf.cast(numbers, tf.int64), scores
 
-    def _scores(self, queries: Any, start: Any, end: Any) -> Any:  # noqa: ANN401
+    def _scores(self, queries: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
         """The scores [batch, end - start] of a part of the table; larger is better."""
         import tensorflow as tf
 
@@ -139,7 +140,7 @@ class _Nearest:
         norms = self._norms[start:end][tf.newaxis]
         return tf.math.divide_no_nan(products, norms) if self._metric == "cosine" else 2.0 * products - norms
 
-    def _distances(self, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:  # noqa: ANN401
+    def _distances(self, queries: tf.Tensor, numbers: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         """The exact distances of the chosen vectors, nearest first: products round away small distances."""
         import tensorflow as tf
 
@@ -149,7 +150,7 @@ class _Nearest:
         return -best, tf.gather(numbers, places, batch_dims=1)
 
 
-def _without(own: Any, numbers: Any, scores: Any, k: int) -> tuple[Any, Any]:  # noqa: ANN401 - tensors
+def _without(own: tf.Tensor, numbers: tf.Tensor, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The first k results of k + 1, without the query's own number."""
     import tensorflow as tf
 
@@ -158,7 +159,7 @@ def _without(own: Any, numbers: Any, scores: Any, k: int) -> tuple[Any, Any]:  #
     return tf.gather(numbers, order, batch_dims=1), tf.gather(scores, order, batch_dims=1)
 
 
-def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> Any:  # noqa: ANN401 - a tf.function
+def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> GenericFunction[Any, Any]:
     import tensorflow as tf
 
     return tf.function(call, input_signature=[spec], autograph=False)

@@ -13,15 +13,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from tensorflow.types.experimental import GenericFunction
+
 TRANSFORM, COLUMNS = "transform", "columns"
 
 
-def find_transformation(module: ModuleType, attribute: str | None) -> Any:  # noqa: ANN401 - a tf.function, or None
+def find_transformation(module: ModuleType, attribute: str | None) -> GenericFunction[Any, Any] | None:
     """The function of a module that has `columns`, as a tf.function of a dict; None if it has none.
 
     The function takes one argument for each column, or a dict of all. Raises InvalidInput for columns without a dtype.
@@ -43,7 +48,7 @@ def is_feature_space(value: object) -> bool:
     return isinstance(value, keras.utils.FeatureSpace)
 
 
-def feature_space_function(space: Any) -> Any:  # noqa: ANN401 - a keras.utils.FeatureSpace, and a tf.function
+def feature_space_function(space: keras.utils.FeatureSpace) -> GenericFunction[Any, Any]:
     """A tf.function from a dict of columns [batch] to the encoded features. Raises InvalidInput if it was not adapted."""
     import tensorflow as tf
 
@@ -58,7 +63,7 @@ def feature_space_function(space: Any) -> Any:  # noqa: ANN401 - a keras.utils.F
     return tf.function(lambda features: space(dict(features)), input_signature=[specs], autograph=False)
 
 
-def _spec(name: str, column: Any) -> Any:  # noqa: ANN401 - the user's value, and a tf.TensorSpec
+def _spec(name: str, column: Any) -> tf.TensorSpec:  # noqa: ANN401 - a value of the user's
     import tensorflow as tf
 
     if isinstance(column, tf.TensorSpec):

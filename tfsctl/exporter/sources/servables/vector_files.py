@@ -6,9 +6,9 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter.sources.servables.text_lines import check_keys, read_lines
@@ -29,10 +29,9 @@ class KeyedVectors:
 def read_vectors(path: Path, keys_file: Path | None) -> KeyedVectors:
     """Read a file of vectors. Raises InvalidInput if it is damaged or the keys do not fit, NotFound for missing keys."""
     keys = None if keys_file is None else read_lines(keys_file)
-    if path.suffix == ".npy":
-        array: Any = _load(path)
-    elif path.suffix == ".npz":
-        array, own = _from_archive(_load(path), path)
+    if path.suffix in (".npy", ".npz"):
+        loaded = _load(path)  # numpy recognizes the format by the content, not by the suffix
+        array, own = _from_archive(loaded, path) if isinstance(loaded, NpzFile) else (loaded, None)
         keys = own if keys is None else keys
     else:
         array, own = _read_csv(path, has_keys=keys is None)
@@ -58,14 +57,14 @@ def read_vectors(path: Path, keys_file: Path | None) -> KeyedVectors:
     return KeyedVectors(vectors, keys, note)
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - an array, or an archive of arrays
+def _load(path: Path) -> np.ndarray | NpzFile:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InvalidInput(f"cannot read {path}: {error}") from error
 
 
-def _from_archive(archive: Any, path: Path) -> tuple[np.ndarray, list[str] | None]:  # noqa: ANN401 - numpy's NpzFile
+def _from_archive(archive: NpzFile, path: Path) -> tuple[np.ndarray, list[str] | None]:
     """The vectors of a .npz file, and its keys if it has some."""
     arrays = {name: archive[name] for name in archive.files}
     tables = [name for name, array in arrays.items() if array.ndim == 2]

@@ -39,7 +39,7 @@ def vocabulary_module(tokens: Sequence[str], oov: str, folder: Path) -> tuple[tf
     module.to_id, module.to_token = key_tables(tokens, folder / "vocab.txt")
     default_token = tokens[number] if number is not None and 0 <= number < len(tokens) else ""
 
-    def ids(tokens: Any) -> dict[str, Any]:  # noqa: ANN401 - a tensor
+    def ids(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         found = module.to_id.lookup(tokens)
         known = found >= 0
         if refuses:
@@ -50,7 +50,7 @@ def vocabulary_module(tokens: Sequence[str], oov: str, folder: Path) -> tuple[tf
             found = tf.where(known, found, number)
         return {"ids": found, "known": known}
 
-    def back(ids: Any) -> dict[str, Any]:  # noqa: ANN401
+    def back(ids: tf.Tensor) -> dict[str, tf.Tensor]:
         known = (ids >= 0) & (ids < size)
         found = tf.where(known, module.to_token.lookup(ids), default_token)
         if refuses:
@@ -80,10 +80,10 @@ def _parse_rule(tokens: Sequence[str], oov: str) -> tuple[int | None, int, bool]
     raise InvalidInput(f"--oov {oov}: the vocabulary has no such token", hint=OOV_RULES)
 
 
-def _refusing(known: Any, message: str, values: Any, found: Any) -> Any:  # noqa: ANN401 - tensors
+def _refusing(known: tf.Tensor, message: str, values: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
     """`found`, unless some values are unknown: then the request fails with the message and the unknown values."""
     import tensorflow as tf
 
-    check = tf.debugging.Assert(tf.reduce_all(known), [message, tf.boolean_mask(values, ~known)])
+    check = tf.debugging.Assert(tf.reduce_all(known), [message, tf.boolean_mask(values, tf.logical_not(known))])
     with tf.control_dependencies([check]):
         return tf.identity(found)

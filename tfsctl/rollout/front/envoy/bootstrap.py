@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tfsctl.rollout.experiment import exposure_log
 from tfsctl.rollout.front.envoy.routes import PROTOCOLS, Document, Protocol, Slot, cluster, shadow_cluster
@@ -126,7 +125,7 @@ def _exposure_log(path: str) -> Document:
     }
 
 
-def _filter(name: str, kind: str, **options: Any) -> Document:  # noqa: ANN401 - JSON values
+def _filter(name: str, kind: str, **options: object) -> Document:
     typed = {"@type": _type(f"envoy.extensions.filters.http.{kind}"), **options}
     return {"name": f"envoy.filters.http.{name}", "typed_config": typed}
 

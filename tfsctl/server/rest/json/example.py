@@ -7,7 +7,7 @@ of values of one kind: whole numbers and booleans are int64, other numbers float
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from tfsctl.core.types import Json
 from tfsctl.server.rest.json.binary_values import decode_b64, is_b64
 from tfsctl.server.rest.json.text import DuplicateKeys, debug_text, type_name
 from tfsctl.server.status import invalid_argument
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 MAX_VALUES = 500_000  # examples and values in one request; each takes some microseconds
 _KINDS = {"int64_list": "int64", "float_list": "float", "bytes_list": "bytes"}
@@ -50,7 +53,9 @@ def inputs_from_examples(parts: Iterable[list[Json]]) -> Iterator[protos.Input]:
         yield message
 
 
-def _add_examples(message: Any, examples: list[Json], left: int = MAX_VALUES) -> int:  # noqa: ANN401 - a repeated field
+def _add_examples(
+    message: RepeatedCompositeFieldContainer[protos.Example], examples: list[Json], left: int = MAX_VALUES
+) -> int:
     """Append examples to a message. Returns how many of the values that are left they leave."""
     for features in examples:
         left -= 1 + _fill(message.add(), features)
