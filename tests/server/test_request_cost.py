@@ -1,7 +1,8 @@
 """The CPU time of a request, as a multiple of that of a constant answer on the same transport.
 
 CPU time of the server processes is compared, not wall time, so other work on the machine hardly matters. The bounds are
-about twice what was measured when they were set: they catch a lost fast path, not a few percent. `benchmarks/quick.py`
+about three times what was measured when they were set: they catch a lost fast path, not a few percent. Beside busy
+processes a request costs up to twice as much, since fewer requests arrive at once. `benchmarks/quick.py`
 measures the same, and `benchmarks/matrix.py` the rest.
 """
 
@@ -34,10 +35,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
 @pytest.mark.parametrize(
     ("protocol", "workload", "bounds"),
     [
-        ("grpc", "text", {"merged": 9, "single": 9}),
-        ("grpc", "floats", {"merged": 10, "single": 24}),
-        ("rest", "text", {"merged": 12, "single": 14}),
-        ("rest", "floats", {"merged": 45, "single": 45}),
+        ("grpc", "text", {"merged": 16, "single": 18}),
+        ("grpc", "floats", {"merged": 18, "single": 36}),
+        ("rest", "text", {"merged": 20, "single": 24}),
+        ("rest", "floats", {"merged": 70, "single": 70}),
     ],
 )
 def test_a_request_costs_a_bounded_multiple_of_a_constant_answer(
