@@ -37,7 +37,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "core/history": [{"event"}, {"journal"}],
     "core/version_files": [{"fingerprint", "manifest", "warmup_requests"}, {"blessings"}, {"file_hashes"}],
     "core/graphs": [{"signature_graph"}, {"feature_specs"}],
-    "data": [{"blocks"}, {"csv_format"}, {"cells", "readers", "writers"}, {"shaping", "sources"}],
+    "data": [{"blocks", "file_hints"}, {"csv_format"}, {"cells", "readers", "writers"}, {"shaping", "sources"}],
     "data/readers": [
         {"prediction_logs"},
         {"array_rows", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows", "recording_rows"},

@@ -36,7 +36,8 @@ from tfsctl.api.hints import python_errors, python_hint
         ("install Docker, or use --engine embedded", 'install Docker, or use engine="embedded"'),
         ("--batch-size 1 sends each row in its own request", "batch_size=1 sends each row in its own request"),
         ("PEM is text that starts with -----BEGIN; convert it first", "PEM is text that starts with -----BEGIN; convert it first"),
-        ("--on-error skip goes on", "--on-error skip goes on"),
+        ("--on-error skip goes on", "correct the row, or remove it from the file"),
+        ("--dry-run prints it", "--dry-run prints it"),
         ("", ""),
     ],
 )  # fmt: skip

@@ -35,6 +35,7 @@ _KEYWORDS = {
     "version": "version",
     "wait-timeout": "wait_timeout_s",
 }
+_FILE_OPTIONS = ("--column", "--format", "--signature")  # of `predict --file`, with a keyword argument
 _COLUMN = re.compile(r"--column ([^=\s]+)=(\S+)")
 _OPTION = re.compile(r"--([a-z][a-z-]*)(?:[ =]([A-Z][A-Z_]*|embedded|docker|[\w.]*\d[\w.]*)(?=[\s,;?)]|$))?(?!\S*=)")
 _EXAMPLE_COMMAND = re.compile(r"\btfsctl (classify|regress) FEATURE=VALUE")
@@ -94,6 +95,10 @@ def python_hint(hint: str) -> str:
     >>> python_hint("did you mean --signature classify?")
     'did you mean signature="classify"?'
     """
+    if "--" in hint:
+        from tfsctl.data.file_hints import possible_hint
+
+        hint = possible_hint(hint, _FILE_OPTIONS)
     only = _ONLY_OPTION.match(hint)
     if only is not None and only[1] in _KEYWORDS:
         return _argument(only[1], only[2])

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.registry import COMMANDS, LazyCommandGroup
+from tfsctl.cli.registry import COMMANDS, LazyCommandGroup, options_of
 from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS
 from tfsctl.cli.usage.usage_errors import usage_error
 from tfsctl.errors import ExitCode, TfsctlError
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TfsctlError as error:
-        return terminal.report_error(_explained(error))
+        return terminal.report_error(_with_possible_hint(_explained(error), _command(argv)))
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except terminal.OutputClosed:
@@ -93,6 +93,15 @@ def _explained(error: TfsctlError) -> TfsctlError:
         known = explain(error.message)
         if known is not None:
             error.cause, error.hint = known.cause, known.hint
+    return error
+
+
+def _with_possible_hint(error: TfsctlError, command: str) -> TfsctlError:
+    """The error, whose hint names no options of `predict --file` if the command does not have them."""
+    if "--" in error.hint and command:
+        from tfsctl.data.file_hints import possible_hint
+
+        error.hint = possible_hint(error.hint, options_of(command))
     return error
 
 

@@ -144,6 +144,13 @@ def _build_command(name: str) -> object:
     return command
 
 
+def options_of(name: str) -> set[str]:
+    """The options of a command and of its subcommands, such as `--json`."""
+    command: Any = _build_command(name)
+    leaves = getattr(command, "commands", {"": command}).values()
+    return {option for leaf in leaves for parameter in leaf.params for option in parameter.opts}
+
+
 def _verbose_option() -> TyperOption:
     """`--verbose`, which every command takes as `tfsctl` itself does: before and after the command's name."""
 

@@ -23,6 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_scale_model(folder / "double" / str(version), factor)
     lines = [f"{row},{2 * row},{('CH', 'DE')[row % 2]}" for row in range(ROWS)]
     (folder / "rows.csv").write_text("\n".join(["x,label,country", *lines]) + "\n", encoding="utf-8")
+    (folder / "bad.csv").write_text("x\n1\nmany\n", encoding="utf-8")
     return folder
 
 
@@ -87,13 +88,15 @@ def test_too_few_rows_are_undecided(served: str, run_cli: RunCli, tmp_path: Path
         (["{served}", "{served}", "--file", "{rows}", "--slice", "nothing"], 2, "nothing"),
         (["{served}", "{served}", "--file", "{rows}", "--signature", "x"], 2, "has no signature 'x'"),
         (["{served}", "{served}", "--file", "{rows}", "--html", "no/such/r.html"], 2, "no directory no/such"),
+        (["{served}", "{served}", "--file", "{bad}"], 2, "hint: correct the row, or remove it from the file"),
     ],
 )
 def test_each_mistake_is_named_with_its_exit_code(
     arguments: list[str], code: int, words: str, models: Path, served: str, run_cli: RunCli
 ) -> None:
     """Each mistake is named, with its exit code, and nothing is reported as a comparison."""
-    shown = run_cli("compare", *(one.format(served=served, rows=models / "rows.csv") for one in arguments))
+    files = {"rows": models / "rows.csv", "bad": models / "bad.csv"}
+    shown = run_cli("compare", *(one.format(served=served, **files) for one in arguments))
 
     assert (shown.code, shown.stdout) == (code, "")
     assert words in shown.stderr
