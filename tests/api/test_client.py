@@ -45,7 +45,7 @@ def echo(address: str) -> Iterator[tfsctl.Client]:
 
 
 @pytest.mark.parametrize(
-    ("signature", "given", "wanted"),
+    ("signature", "value", "wanted"),
     [
         (None, {"x": [1, 2.5]}, {"x": [1.0, 2.5]}),
         (None, np.array([1.0, 2.0]), {"x": [1.0, 2.0]}),
@@ -63,17 +63,17 @@ def echo(address: str) -> Iterator[tfsctl.Client]:
     ],
 )
 def test_values_are_converted_to_inputs(
-    echo: tfsctl.Client, signature: str | None, given: Any, wanted: dict[str, Any]
+    echo: tfsctl.Client, signature: str | None, value: Any, wanted: dict[str, Any]
 ) -> None:
     """Lists, tuples, arrays and NumPy values, with or without names; the answer has an array per output."""
-    answer = echo.predict(given, signature=signature)
+    answer = echo.predict(value, signature=signature)
 
     assert {name: array.tolist() for name, array in answer.items()} == wanted
     assert all(isinstance(array, np.ndarray) for array in answer.values())
 
 
 @pytest.mark.parametrize(
-    ("signature", "given", "message"),
+    ("signature", "value", "message"),
     [
         (None, {"y": [1]}, "no input 'y'"),
         (None, {}, "no value for x"),
@@ -89,10 +89,10 @@ def test_values_are_converted_to_inputs(
         ("text", np.array(["caf\udce9"]), "some of its values are not string"),
     ],
 )
-def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, given: Any, message: str) -> None:
+def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, value: Any, message: str) -> None:
     """Before anything is sent; the message says what the model takes."""
     with pytest.raises(tfsctl.InvalidInput, match=message):
-        echo.predict(given, signature=signature)
+        echo.predict(value, signature=signature)
 
 
 def test_errors_have_the_same_classes_over_both_transports(echo: tfsctl.Client, address: str) -> None:

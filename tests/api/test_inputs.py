@@ -43,7 +43,7 @@ def png(image: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("wanted_by", "given", "wanted"),
+    ("wanted_by", "value", "wanted"),
     [
         (X, 2.0, {"x": [2.0]}),
         (X, np.float32(2), {"x": [2.0]}),
@@ -108,13 +108,13 @@ def png(image: Image.Image) -> bytes:
         (X, pd.DataFrame({"x": []}), {"x": []}),
     ],
 )  # fmt: skip
-def test_forms_of_inputs(wanted_by: Signature, given: Any, wanted: dict[str, Any]) -> None:
+def test_forms_of_inputs(wanted_by: Signature, value: Any, wanted: dict[str, Any]) -> None:
     """Values, columns, records, DataFrames, Series, REST bodies, bytes and images."""
-    assert {name: array.tolist() for name, array in input_arrays(given, wanted_by).items()} == wanted
+    assert {name: array.tolist() for name, array in input_arrays(value, wanted_by).items()} == wanted
 
 
 @pytest.mark.parametrize(
-    ("wanted_by", "given", "message", "hint"),
+    ("wanted_by", "value", "message", "hint"),
     [
         (TWO, {"area": [1, 2], "city": ["a"]}, "the inputs have different numbers of rows: area 2, city 1", ""),
         (TWO, {"area": [1, 2], "city": "a"}, "the inputs have different numbers of rows: area 2, city 1", ""),
@@ -162,10 +162,10 @@ def test_forms_of_inputs(wanted_by: Signature, given: Any, wanted: dict[str, Any
         (X, RED, "input 'x' is float32 [batch]: an image does not fit this shape", ""),
     ],
 )  # fmt: skip
-def test_unfit_inputs_are_refused(wanted_by: Signature, given: Any, message: str, hint: str | None) -> None:
+def test_unfit_inputs_are_refused(wanted_by: Signature, value: Any, message: str, hint: str | None) -> None:
     """Never broadcast, never guessed: the message names the row, the column or the input."""
     with pytest.raises(InvalidInput) as caught:
-        input_arrays(given, wanted_by)
+        input_arrays(value, wanted_by)
 
     assert message in caught.value.message
     assert hint in (None, caught.value.hint)

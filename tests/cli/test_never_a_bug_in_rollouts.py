@@ -237,8 +237,10 @@ def test_no_record_or_state_of_a_front_ends_with_a_bug(
     monkeypatch.setattr(operations, "ANSWER_S", 0.2)  # no front is running
     mutations = Mutations(random.Random())
     server = ServerRecord("f", "embedded", "127.0.0.1", 9, 9, ("m",), os.getpid(), None, time.time(), None)
-    born = processes.process_identity(os.getpid())
-    document = json.loads(json.dumps(server.to_document() | {"born": born, "launch": {"front": True, "config": {}}}))
+    identity = processes.process_identity(os.getpid())
+    document = json.loads(
+        json.dumps(server.to_document() | {"born": identity, "launch": {"front": True, "config": {}}})
+    )
     file = state_dir.subfolder("servers") / "f.json"
     folder = state_dir.subfolder("fronts") / "f"
     folder.mkdir()

@@ -35,9 +35,9 @@ def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
         timeout=240,
         check=True,
     )
-    told = json.loads(done.stderr.splitlines()[-1])
-    assert told["code"] == 0, done.stderr
-    return set(told["modules"])
+    document = json.loads(done.stderr.splitlines()[-1])
+    assert document["code"] == 0, done.stderr
+    return set(document["modules"])
 
 
 @pytest.mark.parametrize(

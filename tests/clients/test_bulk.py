@@ -131,11 +131,11 @@ def test_output_without_a_value_per_row(client: ServingClient) -> None:
 @pytest.mark.server
 def test_pending_batches_are_answered_after_stop(client: ServingClient) -> None:
     """Nothing more is asked; nothing that was asked is lost."""
-    asked: list[int] = []
+    sent: list[int] = []
     ask = asking(client, signature="slow")
 
     def counted(batch: RowBatch) -> Mapping[str, np.ndarray]:
-        asked.append(len(batch))
+        sent.append(len(batch))
         return ask(batch)
 
     bulk = BulkPredictor(batch_reader(batches(range(10_000))), counted, BulkOptions(batch_size=1, concurrency=4))
@@ -144,8 +144,8 @@ def test_pending_batches_are_answered_after_stop(client: ServingClient) -> None:
         answered.append(one)
         bulk.stop()
 
-    assert len(answered) == len(asked) < 100
-    assert outputs(answered, "y") == list(range(len(asked)))
+    assert len(answered) == len(sent) < 100
+    assert outputs(answered, "y") == list(range(len(sent)))
 
 
 class Moody:

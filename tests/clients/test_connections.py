@@ -93,8 +93,8 @@ def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, tran
 def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transport: Transport) -> None:
     """The log lines of gRPC stay out of stderr."""
     argv = [sys.executable, "-m", "tfsctl", "metadata", *map(str, secure.options(transport)), "--tls"]
-    asked = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
-    assert [line.split(":")[0] for line in asked.stderr.splitlines()] == ["error", "cause", "hint"]
+    result = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "cause", "hint"]
 
 
 @pytest.mark.server
@@ -220,8 +220,8 @@ def test_an_http_proxy_is_used_even_to_this_machine(served: Served, run_cli: Run
         address = [f"--{transport}", "--host", HOST, "--port", port, "--model", "echo"]
         result = run_cli("predict", *address, "--proxy", proxy.url, "1.5")
     assert (result.stdout, result.code) == ("1.5\n", 0)
-    asked = {"rest": f"GET http://{HOST}:{port}/v1/models/echo/metadata HTTP/1.1", "grpc": f"CONNECT {HOST}:{port} "}
-    assert proxy.asked[0].startswith(asked[transport])
+    expected = {"rest": f"GET http://{HOST}:{port}/v1/models/echo/metadata HTTP/1.1", "grpc": f"CONNECT {HOST}:{port} "}
+    assert proxy.requests[0].startswith(expected[transport])
 
 
 @BOTH
@@ -271,7 +271,7 @@ def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
                 client.status(ECHO)
                 time.sleep(0.2)  # longer than the shorter keepalive
                 client.status(ECHO)
-        assert len(proxy.asked) == connections
+        assert len(proxy.requests) == connections
     with ExitStack() as stack:
         quiet, pinging = (stack.enter_context(running_proxy()) for _ in range(2))
         for proxy, keepalive_s in ((quiet, 3600.0), (pinging, 0.1)):
@@ -307,12 +307,12 @@ def test_a_gateway_with_a_path_and_a_token(served: Served, run_cli: RunCli, monk
 
 def test_headers_are_grpc_metadata() -> None:
     """Names in lower case, values as they are, bytes for names that end in -bin."""
-    asked: list[Any] = []
-    with grpc_server(asked) as port:
+    metadata: list[Any] = []
+    with grpc_server(metadata) as port:
         headers = (Header("X-Tenant", "acme"), Header("trace-bin", "abc"))
         with open_client("grpc", HOST, port, connection=Connection(headers=headers)) as client:
             client.status(ECHO)
-    assert {("x-tenant", "acme"), ("trace-bin", b"abc")} <= {tuple(entry) for entry in asked[0]}
+    assert {("x-tenant", "acme"), ("trace-bin", b"abc")} <= {tuple(entry) for entry in metadata[0]}
 
 
 def test_round_robin_spreads_requests() -> None:
@@ -334,14 +334,14 @@ def test_round_robin_spreads_requests() -> None:
 
 
 @contextmanager
-def grpc_server(asked: list[Any]) -> Iterator[int]:
+def grpc_server(metadata: list[Any]) -> Iterator[int]:
     """A gRPC server that knows every model and keeps the metadata of each call; yields its port."""
 
     class Handlers(grpc.GenericRpcHandler):
         """Answers every method with an empty status."""
 
         def service(self, details: Any) -> Any:
-            asked.append(details.invocation_metadata)
+            metadata.append(details.invocation_metadata)
             return grpc.unary_unary_rpc_method_handler(
                 lambda _request, _context: protos.GetModelStatusResponse(),
                 response_serializer=protos.GetModelStatusResponse.SerializeToString,

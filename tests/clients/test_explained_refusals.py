@@ -63,10 +63,10 @@ PREDICT = "/v1/models/echo:predict"
 )
 def test_a_refusal_over_rest(served: Served, path: str, body: str, cause: str) -> None:
     """Each in the words the server gives for it."""
-    status, said, _ = rest(served, "POST", path, body.encode())
+    status, answer, _ = rest(served, "POST", path, body.encode())
     assert status >= 400
-    found = explain(said.decode())
-    assert found is not None, said
+    found = explain(answer.decode())
+    assert found is not None, answer
     assert cause in found.cause
 
 

@@ -80,10 +80,10 @@ def test_an_answer_has_a_limit(compression: grpc.Compression) -> None:
 
 def test_a_request_names_model_version_and_signature() -> None:
     """The model spec says what to run; the answer's spec says which version ran."""
-    asked = []
+    requests = []
 
     def answer(request: Any, _context: grpc.ServicerContext) -> Any:
-        asked.append(request)
+        requests.append(request)
         response = protos.PredictResponse()
         response.model_spec.version.value = 4
         response.outputs["y"].CopyFrom(tensors.to_proto(np.array([[2.5]], np.float32)))
@@ -91,9 +91,9 @@ def test_a_request_names_model_version_and_signature() -> None:
 
     with client_of(answer) as client:
         prediction = client.predict(ModelRef("m", label="stable"), ONE, signature="s")
-    assert (asked[0].model_spec.name, asked[0].model_spec.signature_name) == ("m", "s")
-    assert asked[0].model_spec.version_label == "stable"
-    assert tensors.from_proto(asked[0].inputs["x"]).tolist() == [1.0]
+    assert (requests[0].model_spec.name, requests[0].model_spec.signature_name) == ("m", "s")
+    assert requests[0].model_spec.version_label == "stable"
+    assert tensors.from_proto(requests[0].inputs["x"]).tolist() == [1.0]
     assert (prediction.version, prediction.outputs["y"].tolist()) == (4, [[2.5]])
     assert 0 < prediction.latency_s < 10
 

@@ -52,11 +52,11 @@ class Server:
     def __init__(self, predict: bytes, outputs: Outputs) -> None:
         self.predict = predict
         self.outputs = outputs
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""
-        self.asked.append(request)
+        self.requests.append(request)
         if request.method == "POST":
             return httpx.Response(200, content=self.predict)
         return httpx.Response(200, json=metadata_answer(self.outputs))
@@ -91,7 +91,7 @@ def test_a_request_is_columnar_and_names_its_signature() -> None:
             {"x": np.array([[1.5, np.nan, np.inf]], np.float32), "s": np.array(["ü", b"\xff"], object)},
             signature="serving_default",
         )
-    request = server.asked[0]
+    request = server.requests[0]
     assert (request.method, request.url.raw_path) == ("POST", b"/v1/models/a%20b%2Fc/versions/3:predict")
     assert json.loads(request.content) == {
         "signature_name": "serving_default",
@@ -112,7 +112,7 @@ def test_a_version_or_label_is_part_of_the_path(model: ModelRef, path: bytes) ->
     server = Server(b"", {})
     with client_of(server) as client:
         client.metadata(model)
-    assert server.asked[0].url.raw_path == path
+    assert server.requests[0].url.raw_path == path
 
 
 def test_outputs_have_the_dtypes_of_the_signature() -> None:
@@ -150,7 +150,7 @@ def test_the_signature_is_asked_for_once() -> None:
     with client_of(server) as client:
         for _ in range(3):
             client.predict(MODEL, {"x": np.array([1.0], np.float32)})
-    assert [request.method for request in server.asked] == ["POST", "GET", "POST", "POST"]
+    assert [request.method for request in server.requests] == ["POST", "GET", "POST", "POST"]
 
 
 def test_signature_of_a_version_is_cached() -> None:
@@ -159,7 +159,7 @@ def test_signature_of_a_version_is_cached() -> None:
     with client_of(server) as client:
         served = client.metadata(ModelRef("m", label="stable"))
         client.predict(ModelRef("m", version=served.version), {"x": np.array([1.0], np.float32)})
-    assert [request.method for request in server.asked] == ["GET", "POST"]
+    assert [request.method for request in server.requests] == ["GET", "POST"]
 
 
 def test_signature_is_fetched_again_for_a_new_version() -> None:
@@ -298,9 +298,9 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(monkeypatch:
         with RestClient("127.0.0.1", port, timeout_s=2.0) as client, pytest.raises(NotReadyInTime):
             client.status(MODEL)
         server.settimeout(240)
-        asked, _ = server.accept()
-        with asked:
-            assert asked.recv(100).startswith(b"GET /v1/models/m HTTP/1.1")
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(100).startswith(b"GET /v1/models/m HTTP/1.1")
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
@@ -313,6 +313,6 @@ def test_an_ipv6_address_is_reached() -> None:
         with RestClient("::1", server.getsockname()[1], timeout_s=2.0) as client, pytest.raises(NotReadyInTime):
             client.status(MODEL)
         server.settimeout(240)
-        asked, _ = server.accept()
-        with asked:
-            assert f"host: {client.address}".encode() in asked.recv(1000).lower()
+        connection, _ = server.accept()
+        with connection:
+            assert f"host: {client.address}".encode() in connection.recv(1000).lower()

@@ -20,9 +20,9 @@ def run(
     """Answer requests as a server of that latency would, for so long; the settings it came to."""
     end = now[0] + seconds
     while now[0] < end:
-        asked = tuner.settings
-        now[0] += latency_s(asked) / asked.concurrency
-        tuner.record_answer(asked.rows, latency_s(asked), asked.rows * row_bytes, asked)
+        settings = tuner.settings
+        now[0] += latency_s(settings) / settings.concurrency
+        tuner.record_answer(settings.rows, latency_s(settings), settings.rows * row_bytes, settings)
     return tuner.settings
 
 

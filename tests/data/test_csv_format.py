@@ -30,9 +30,9 @@ TEXT = Signature("s", (TensorSpec("text", "string", (None,)),), ())
 COMPLEX = Signature("s", (TensorSpec("x", "complex64", (None,)),), ())
 
 
-def read(path: Path, signature: Signature, notes: list[str] | None = None, **said: Any) -> dict[str, list[Any]]:
+def read(path: Path, signature: Signature, notes: list[str] | None = None, **options: Any) -> dict[str, list[Any]]:
     """All rows of a file, as lists by input."""
-    source = open_source(str(path), signature, text_format=TextFormat(**said), note=(notes or []).append)
+    source = open_source(str(path), signature, text_format=TextFormat(**options), note=(notes or []).append)
     return {name: array.tolist() for name, array in concatenate(list(shape_rows(source, signature))).arrays.items()}
 
 
@@ -177,7 +177,7 @@ def test_complex_numbers_are_read_as_python_and_mathematicians_write_them(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("encoding", "said"),
+    ("encoding", "option"),
     [
         ("cp1252", "cp1252"),
         ("latin-1", "latin-1"),
@@ -192,7 +192,7 @@ def test_complex_numbers_are_read_as_python_and_mathematicians_write_them(tmp_pa
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.txt", "t.json"])
 def test_an_encoding_is_named_or_told_by_a_byte_order_mark(
-    tmp_path: Path, encoding: str, said: str | None, name: str
+    tmp_path: Path, encoding: str, option: str | None, name: str
 ) -> None:
     """Named, or told by a byte order mark; in every format of text."""
     text = {
@@ -205,7 +205,7 @@ def test_an_encoding_is_named_or_told_by_a_byte_order_mark(
     content = text.encode(encoding)
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
 
-    assert read(tmp_path / name, TEXT, encoding=said) == {"text": ["café".encode(), "ñ".encode()]}
+    assert read(tmp_path / name, TEXT, encoding=option) == {"text": ["café".encode(), "ñ".encode()]}
 
 
 def test_a_large_file_in_another_encoding(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_large_file_in_another_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said", "message", "hint"),
+    ("content", "option", "message", "hint"),
     [
         (b"text\ncaf\xe9\n", None, r"t\.csv row 1: text is not UTF-8 text", "--encoding cp1252"),
         (b"caf\xe9\n1\n", None, r"the header of t\.csv is not UTF-8 text", "--encoding cp1252"),
@@ -230,13 +230,13 @@ def test_a_large_file_in_another_encoding(tmp_path: Path) -> None:
     ],
 )
 def test_bytes_of_another_encoding_are_located_with_a_hint(
-    tmp_path: Path, content: bytes, said: str | None, message: str, hint: str
+    tmp_path: Path, content: bytes, option: str | None, message: str, hint: str
 ) -> None:
     """An error that names the place and the cure."""
     (tmp_path / "t.csv").write_bytes(content)
 
     with pytest.raises(InvalidInput, match=message) as caught:
-        read(tmp_path / "t.csv", TEXT, encoding=said)
+        read(tmp_path / "t.csv", TEXT, encoding=option)
     assert hint in caught.value.hint
 
 
@@ -279,19 +279,19 @@ def test_missing_values_are_nan_for_floats_and_refused_for_other_inputs(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "message"),
+    ("name", "options", "message"),
     [
         ("t.jsonl", {"delimiter": ";"}, "--delimiter applies to CSV files, but the format is jsonl"),
         ("t.npy", {"has_header": False}, "--no-header applies to CSV files, but the format is npy"),
         ("t.npy", {"encoding": "utf-16"}, "--encoding applies to text files, but the format is npy"),
     ],
 )
-def test_options_of_other_formats_are_refused(tmp_path: Path, name: str, said: dict[str, Any], message: str) -> None:
+def test_options_of_other_formats_are_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
     """An option that would have no effect is an error."""
     (tmp_path / name).touch()
 
     with pytest.raises(InvalidInput, match=message):
-        read(tmp_path / name, NUMBER, **said)
+        read(tmp_path / name, NUMBER, **options)
 
 
 def test_a_text_file_with_csv_options_is_csv(tmp_path: Path) -> None:

@@ -72,9 +72,9 @@ def test_a_damaged_file_is_one_error_after_its_good_rows(tmp_path: Path, name: s
     content, message = DAMAGED[name]
     (tmp_path / name).write_bytes(content)
 
-    rows, said = rows_until_the_error(tmp_path / name)
+    rows, error = rows_until_the_error(tmp_path / name)
 
-    assert message in said
+    assert message in error
     assert rows in ([], MANY.tolist())
 
 
@@ -95,10 +95,10 @@ def test_records_before_the_damage_are_read(tmp_path: Path, left: int) -> None:
         records.append(framed(example.SerializeToString()))
     (tmp_path / "x.tfrecord").write_bytes(b"".join(records)[:left])
 
-    rows, said = rows_until_the_error(tmp_path / "x.tfrecord")
+    rows, error = rows_until_the_error(tmp_path / "x.tfrecord")
 
     assert rows == [1.0, 2.0]
-    assert "truncated record" in said
+    assert "truncated record" in error
 
 
 def test_a_record_of_an_enormous_length(tmp_path: Path) -> None:

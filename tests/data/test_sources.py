@@ -35,9 +35,9 @@ PIXELS = Signature("serving_default", (TensorSpec("image", "uint8", (None, 2, 2,
 ROWS = [{"area": area, "city": city} for area, city in zip(AREAS, CITIES, strict=True)]
 
 
-def read(asked: Path | str, signature: Signature, **options: Any) -> dict[str, list[Any]]:
+def read(location: Path | str, signature: Signature, **options: Any) -> dict[str, list[Any]]:
     """All rows of a source, as lists by input."""
-    batches = list(shape_rows(open_source(str(asked), signature, **options), signature))
+    batches = list(shape_rows(open_source(str(location), signature, **options), signature))
     assert [row for batch in batches for row in batch.rows] == list(range(1, sum(map(len, batches)) + 1))
     whole = concatenate(batches)
     for spec in signature.inputs:
@@ -338,8 +338,8 @@ def test_a_file_that_is_not_what_its_name_says_is_one_error(
         read(tmp_path / name, TEXT)
 
 
-@pytest.mark.parametrize("asked", ["nothing.csv", "nothing/*.png"])
-def test_a_path_or_pattern_without_files_is_not_found(tmp_path: Path, asked: str) -> None:
+@pytest.mark.parametrize("location", ["nothing.csv", "nothing/*.png"])
+def test_a_path_or_pattern_without_files_is_not_found(tmp_path: Path, location: str) -> None:
     """A file or pattern that leads nowhere is not found."""
     with pytest.raises(NotFound, match="nothing"):
-        read(tmp_path / asked, PIXELS)
+        read(tmp_path / location, PIXELS)

@@ -177,21 +177,21 @@ WITHOUT_A_CAUSE = {"Node 'NoOp' (type: 'NoOp', num of outputs: 0) does not have 
 
 def recorded_refusals() -> set[str]:
     """Everything a real server was recorded to refuse requests with, over REST and gRPC."""
-    said = set()
+    messages = set()
     for file in RECORDED.rglob("*.jsonl"):
         for case in map(json.loads, file.read_text().splitlines()):
             if case.get("code", "OK") != "OK":
-                said.add(case["details"])
+                messages.add(case["details"])
             elif isinstance(case.get("reply"), dict) and '"error"' in (case["reply"].get("body") or ""):
-                said.add(case["reply"]["body"])
-    return said - {""}
+                messages.add(case["reply"]["body"])
+    return messages - {""}
 
 
 def test_every_recorded_refusal_is_explained() -> None:
     """A thousand recorded requests: what was refused in words has an explanation."""
-    said = recorded_refusals()
-    assert len(said) > 100
-    assert {words for words in said if explain(words) is None} == WITHOUT_A_CAUSE
+    messages = recorded_refusals()
+    assert len(messages) > 100
+    assert {words for words in messages if explain(words) is None} == WITHOUT_A_CAUSE
 
 
 def test_causes_come_before_consequences() -> None:

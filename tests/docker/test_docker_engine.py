@@ -346,8 +346,8 @@ def test_ports_stay_when_docker_restarts_the_container(run_cli: RunCli, echo: Pa
 def test_moved_ports_are_read_from_docker(run_cli: RunCli, echo: Path) -> None:
     """Docker chooses others at each start if it was asked for any, as an earlier version of tfsctl did."""
     command = shlex.split(run_cli("serve", echo, "--dry-run", *FREE).stdout)
-    asked = [re.sub(r"127\.0\.0\.1:\d+:", "127.0.0.1::", word) for word in command]
-    container = docker(*asked[1:])
+    old_command = [re.sub(r"127\.0\.0\.1:\d+:", "127.0.0.1::", word) for word in command]
+    container = docker(*old_command[1:])
     records.register(ServerRecord("echo", "docker", "127.0.0.1", 1, 2, ("echo",), None, container, 5.0, None))
     for _ in range(2):
         eventually(lambda: run_cli("predict", "2").stdout, "2.0\n")
@@ -360,12 +360,12 @@ def test_moved_ports_are_read_from_docker(run_cli: RunCli, echo: Path) -> None:
 def test_two_commands_with_one_name(run_cli: RunCli, echo: Path) -> None:
     """One of them starts the server. The other is never told to remove a container."""
     attempts = [start("serve", echo, "--detach", *FREE) for _ in range(3)]
-    said = [process.communicate(timeout=240) for process in attempts]
+    outputs = [process.communicate(timeout=240) for process in attempts]
     codes = sorted(process.returncode for process in attempts)
 
     assert codes[0] == 0
     assert 0 not in codes[1:]
-    errors = [stderr for process, (_, stderr) in zip(attempts, said, strict=True) if process.returncode]
+    errors = [stderr for process, (_, stderr) in zip(attempts, outputs, strict=True) if process.returncode]
     for error in errors:
         assert "a server named echo is already running" in error
         assert "docker rm" not in error

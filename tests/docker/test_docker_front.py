@@ -122,8 +122,8 @@ def test_a_front_before_a_running_container(base: Path, run_cli: RunCli) -> None
     assert "m runs in a container, which cannot hand its ports over" in refused.stderr
     assert "--restart" in refused.stderr
 
-    beside = document(run_cli, "front", "m", *FREE)
-    assert (beside["name"], sorted(containers())) == ("m-front", ["tfsctl-m", "tfsctl-m-front-a"])
+    front = document(run_cli, "front", "m", *FREE)
+    assert (front["name"], sorted(containers())) == ("m-front", ["tfsctl-m", "tfsctl-m-front-a"])
     document(run_cli, "stop", "m-front")
 
     fronted = document(run_cli, "front", "m", "--restart")

@@ -76,9 +76,9 @@ def test_an_image_is_self_contained(run_cli: RunCli, models: Path, standin: str,
 
     rest_port, grpc_port = run_printed(line, "tfsctl-test-image")
     wait_until_healthy("tfsctl-test-image")
-    asked = ("predict", "--model", "echo", "--json", "3")
-    assert json.loads(run_cli(*asked, "--port", rest_port).stdout)["outputs"] == {"x": [3.0]}
-    assert json.loads(run_cli(*asked, "--grpc", "--port", grpc_port).stdout)["version"] == 2
+    arguments = ("predict", "--model", "echo", "--json", "3")
+    assert json.loads(run_cli(*arguments, "--port", rest_port).stdout)["outputs"] == {"x": [3.0]}
+    assert json.loads(run_cli(*arguments, "--grpc", "--port", grpc_port).stdout)["version"] == 2
 
     facts = inspect("tfsctl-test-image")
     labels = facts["Config"]["Labels"]

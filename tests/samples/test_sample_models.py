@@ -69,13 +69,13 @@ def test_amazon_review(served: Served) -> None:
 
 def test_amazon_review_learns(export: Export) -> None:
     """It trains in seconds, says how many of the held-out reviews it gets right, and does the same every time."""
-    said = [export.source(SAMPLE_MODELS / "amazon_review.py", "--json") for _ in range(2)]
-    lines = [result.stderr for result in said]
+    results = [export.source(SAMPLE_MODELS / "amazon_review.py", "--json") for _ in range(2)]
+    lines = [result.stderr for result in results]
     assert lines[0] == lines[1]
     found = re.fullmatch(r"held-out accuracy: (\d+)% of 127 reviews, after 508 to learn from\n", lines[0])
     assert found is not None
     assert int(found[1]) >= 70
-    assert said[0].document["row_independent"] == {"serving_default": True}
+    assert results[0].document["row_independent"] == {"serving_default": True}
 
 
 @pytest.fixture

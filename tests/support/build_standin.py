@@ -121,8 +121,8 @@ def binaries_in(site: Path) -> list[Path]:
 
 def shared_libraries(binaries: Iterable[Path], *, besides: Path) -> dict[str, Path]:
     """The libraries outside `besides` that the dynamic linker finds for them, by the name it looks for."""
-    said = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
-    found = {name: Path(name) for name in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", said, flags=re.MULTILINE)}
+    output = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
+    found = {name: Path(name) for name in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", output, flags=re.MULTILINE)}
     return {name: path.resolve() for name, path in found.items() if besides not in path.parents}
 
 

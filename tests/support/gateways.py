@@ -21,7 +21,7 @@ class Proxy:
     """A running HTTP proxy: its port, the first line of the first request of each connection, the bytes sent to it."""
 
     port: int
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     bytes_up: int = 0
 
     @property
@@ -54,7 +54,7 @@ def _serve(client: socket.socket, proxy: Proxy) -> None:
             return
         received += chunk
     line, rest = received.split(b"\r\n", 1)
-    proxy.asked.append(line.decode())
+    proxy.requests.append(line.decode())
     verb, target, _ = line.decode().split(" ")
     if verb == "CONNECT":
         host, _, port = target.rpartition(":")

@@ -149,8 +149,8 @@ def get(path: str = STATUS_PATH, *lines: str, method: str = "GET", version: str 
 
 def post(body: bytes = ONE, *lines: str, path: str = PREDICT_PATH, method: str = "POST", version: str = "1.1") -> bytes:
     """A request with a body, and with its Content-Length unless other lines give the length."""
-    said = any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines)
-    length = [] if said else [f"Content-Length: {len(body)}"]
+    has_length = any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines)
+    length = [] if has_length else [f"Content-Length: {len(body)}"]
     return get(path, *length, *lines, method=method, version=version) + body
 
 

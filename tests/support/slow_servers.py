@@ -22,7 +22,7 @@ class _Slow(BaseHTTPRequestHandler):
     """Returns a signature, and never answers a predict."""
 
     protocol_version = "HTTP/1.1"
-    asked: ClassVar[threading.Event]
+    received: ClassVar[threading.Event]
 
     def do_GET(self) -> None:
         tensor = {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}], "unknown_rank": False}, "name": "x:0"}
@@ -39,7 +39,7 @@ class _Slow(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        self.asked.set()
+        self.received.set()
         self.rfile.read()  # returns when the other side hangs up
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is given
@@ -47,21 +47,21 @@ class _Slow(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def slow_rest(asked: threading.Event) -> Iterator[int]:
+def slow_rest(received: threading.Event) -> Iterator[int]:
     """The port of a REST server that never predicts."""
-    _Slow.asked = asked
+    _Slow.received = received
     with serving(_Slow) as port:
         yield port
 
 
 @contextmanager
-def slow_grpc(asked: threading.Event) -> Iterator[int]:
+def slow_grpc(received: threading.Event) -> Iterator[int]:
     """The port of a gRPC server that never predicts."""
     abandoned = threading.Event()
 
     def predict(_request: bytes, context: grpc.ServicerContext) -> bytes:
         context.add_callback(abandoned.set)
-        asked.set()
+        received.set()
         abandoned.wait(timeout=240)
         return b""
 

@@ -21,13 +21,13 @@ def test_full_disk_on_stdout(served: Served, tmp_path: Path) -> None:
     """One line says so, for typed rows and for those of a file; `| head` ends quietly."""
     ones = tmp_path / "ones.csv"
     ones.write_text("x\n" + "1\n" * 300)
-    asked = [sys.executable, "-m", "tfsctl", *map(str, options(served))]
+    command = [sys.executable, "-m", "tfsctl", *map(str, options(served))]
     for rows in (["1"], ["1", "--json"], ["--file", str(ones)]):
-        argv = ["bash", "-c", 'exec "$@" > /dev/full', "-", *asked, *rows]
+        argv = ["bash", "-c", 'exec "$@" > /dev/full', "-", *command, *rows]
         full = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
         assert (full.returncode, full.stderr) == (1, "error: cannot write the answer: No space left on device\n")
 
-    head = ["bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *asked, "--file", str(ones), "--batch-size", "1"]
+    head = ["bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *command, "--file", str(ones), "--batch-size", "1"]
     closed = subprocess.run(head, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
     assert (closed.returncode, closed.stderr) == (0, "")
 
@@ -39,9 +39,9 @@ def test_a_file_without_rows_gives_an_output_with_its_header(
     """The output is there all the same, and says what would be in it."""
     (tmp_path / "in.csv").write_text("x\n")
 
-    asked = run_cli(*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / name)
+    result = run_cli(*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / name)
 
-    assert asked.code == 0, asked.stderr
+    assert result.code == 0, result.stderr
     if name.endswith(("csv", "jsonl")):
         assert (tmp_path / name).read_text() == ("x\n" if name.endswith("csv") else "")
     else:
@@ -54,7 +54,7 @@ ROWS = "x_0,x_1,x_2\n1,3,2\n0.5,0.25,0.125\n"
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "written"),
+    ("arguments", "name", "written"),
     [
         (["--labels", "abc.txt"], "out.csv", "x_label,x\nb,3.0\na,0.5\n"),
         (["--top", "1"], "out.tsv", "x_class\tx\n1\t3.0\n0\t0.5\n"),
@@ -71,7 +71,7 @@ def test_highest_classes_of_each_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     run_cli: RunCli,
-    asked: list[str],
+    arguments: list[str],
     name: str,
     written: str,
 ) -> None:
@@ -79,14 +79,14 @@ def test_highest_classes_of_each_row(
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text(ROWS)
     Path("abc.txt").write_text("a\nb\nc\n")
-    base = [*options(served), "--signature", "row", *asked]
+    base = [*options(served), "--signature", "row", *arguments]
 
     from_file = run_cli(*base, "--file", "in.csv", "--output", name)
     assert (Path(name).read_text(), from_file.code) == (written, 0), from_file.stderr
     typed = run_cli(*base, "1,3,2", "0.5,0.25,0.125", "--output", f"typed-{name}")
     assert (Path(f"typed-{name}").read_text(), typed.code) == (written, 0), typed.stderr
     printed = run_cli(*base, "--file", "in.csv")
-    if "--top" in asked and name.endswith("tsv"):
+    if "--top" in arguments and name.endswith("tsv"):
         assert printed.stdout == "1\t3.0\n0\t0.5\n"
 
 
@@ -97,24 +97,24 @@ def test_number_of_labels_must_match(
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text(ROWS)
     Path("two.txt").write_text("a\nb\n")
-    asked = [*options(served), "--signature", "row", "--file", "in.csv"]
-    refused = run_cli(*asked, "--labels", "two.txt", "--output", "out.csv")
+    command = [*options(served), "--signature", "row", "--file", "in.csv"]
+    refused = run_cli(*command, "--labels", "two.txt", "--output", "out.csv")
     assert (refused.code, refused.stderr) == (2, "error: there are 2 labels, but x has 3 classes\n")
     assert not Path("out.csv").exists()
 
     Path("in.csv").write_text("x_0,x_1,x_2\n")
-    assert run_cli(*asked, "--top", "1", "--output", "out.csv").code == 0
+    assert run_cli(*command, "--top", "1", "--output", "out.csv").code == 0
     assert Path("out.csv").read_text() == "x_class,x\n"
 
 
 def test_resume_after_a_kill_at_the_end(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """Its marks are still there, the files they are of are not: nothing stands in the way of another run."""
     (tmp_path / "in.csv").write_text("x\n1\n")
-    asked = [*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
+    command = [*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
     mark = {"about": {}, "through": 1, "rows": 1, "rejects": 0, "files": {"out.csv.partial": 6}}
     for resume in ([], ["--resume"]):
         (tmp_path / "out.csv.progress").write_text(json.dumps(mark))
-        shown = run_cli(*asked, *resume)
+        shown = run_cli(*command, *resume)
         assert shown.code == 0, shown.stderr
         assert (tmp_path / "out.csv").read_text() == "x\n1.0\n"
         assert not (tmp_path / "out.csv.progress").exists()

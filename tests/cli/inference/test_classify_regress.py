@@ -93,7 +93,7 @@ def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
 
 @OVER
 @pytest.mark.parametrize(
-    ("typed", "code", "said"),
+    ("typed", "code", "message"),
     [
         (["regress", *HALF, "x=1"], 2, "half_plus_two has several signatures for regress: "),
         (["regress", *HALF, "--signature", "regres_x_to_y", "x=1"], 4, "did you mean --signature regress_x_to_y?"),
@@ -113,11 +113,11 @@ def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
         (["classify", *HALF, "--version", "9", "x=2"], 4, "half_plus_two version 9 at "),
     ],
 )
-def test_errors_are_explained(run_cli: RunCli, over: str, typed: list[str], code: int, said: str) -> None:
+def test_errors_are_explained(run_cli: RunCli, over: str, typed: list[str], code: int, message: str) -> None:
     """Before anything is sent where that is possible, else in the server's words; nothing on stdout."""
     result = run_cli(typed[0], over, *typed[1:])
     assert (result.stdout, result.code) == ("", code)
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 REGRESS = ["regress", *HALF, "--signature", "regress_x_to_y"]

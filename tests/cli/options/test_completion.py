@@ -15,10 +15,10 @@ from tfsctl.engines.server_record import ServerRecord
 
 def completed(line: str, folder: Path, **environment: str) -> list[str]:
     """The words for the last one of a command line in bash."""
-    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TFSCTL_COMPLETE": "complete_bash"}
+    variables = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TFSCTL_COMPLETE": "complete_bash"}
     done = subprocess.run(
         [sys.executable, "-c", "from tfsctl.cli import main; raise SystemExit(main())"],
-        env=clean_environment(folder) | environment | asked,
+        env=clean_environment(folder) | environment | variables,
         capture_output=True,
         text=True,
         timeout=240,

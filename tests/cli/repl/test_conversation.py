@@ -163,13 +163,13 @@ def test_repl_works_without_a_history_file(registered: ServerRecord, tmp_path: P
 @pytest.mark.parametrize(("slow_server", "over"), [(slow_rest, "--rest"), (slow_grpc, "--grpc")])
 def test_ctrl_c_cancels_a_request(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
     """The REPL goes on after a request is cancelled."""
-    asked = threading.Event()
-    with slow_server(asked) as port:
+    received = threading.Event()
+    with slow_server(received) as port:
         options = (over, "--host", "127.0.0.1", "--port", port, "--model", "slow")
         with terminal(tmp_path, *options) as screen:
             screen.expect("slow>")
             screen.press("1" + ENTER)
-            assert asked.wait(timeout=240)
+            assert received.wait(timeout=240)
             screen.expect(f"waiting for 127.0.0.1:{port} (Ctrl-C cancels)")
             screen.press(CTRL_C)
             screen.expect("slow>")

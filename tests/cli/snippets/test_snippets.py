@@ -68,8 +68,8 @@ def test_printed_command_sends_the_same_request(run_cli: RunCli, program: str, s
     """Quotes and variables in the input are kept; no version is added."""
     printed = shown(run_cli, *ECHO_TEXT, "--show", program, AWKWARD)
     assert "/versions/" not in printed
-    said = run(printed, *shell)
-    assert (json.loads(said) if program == "curl" else ast.literal_eval(said)) == {"outputs": [AWKWARD]}
+    output = run(printed, *shell)
+    assert (json.loads(output) if program == "curl" else ast.literal_eval(output)) == {"outputs": [AWKWARD]}
 
 
 @pytest.mark.usefixtures("registered")
@@ -102,7 +102,7 @@ def words_of(printed: str) -> list[str]:
     return shlex.split(printed.replace(" \\\n", " "))
 
 
-def asked_as_grpcurl_would(printed: str) -> tuple[list[str], Any]:
+def call_like_grpcurl(printed: str) -> tuple[list[str], Any]:
     """Make the call of a grpcurl command line: its JSON read as the message its method takes; the words, the answer."""
     from google.protobuf import json_format
 
@@ -141,7 +141,7 @@ def methods_by_reflection(port: int) -> set[str]:
 def test_a_grpcurl_command_line(run_cli: RunCli, served: Served) -> None:
     """Its method is one the server's reflection tells, its JSON is the message, and the answer is the same."""
     printed = shown(run_cli, *ECHO_TEXT, "--show", "grpcurl", AWKWARD)
-    words, response = asked_as_grpcurl_would(printed)
+    words, response = call_like_grpcurl(printed)
     assert words[:2] == ["grpcurl", "-plaintext"]
     assert words[-1] in methods_by_reflection(served.grpc_port)
     assert tensors.from_proto(response.outputs["text"]).tolist() == [AWKWARD.encode()]
@@ -213,9 +213,9 @@ def test_non_utf8_bytes(run_cli: RunCli, tmp_path: Path, transport: Transport, w
     """Base64 in JSON, raw bytes in a message."""
     (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x00\xff'\"$")
     typed = ["--model", "echo", "--signature", "text_bytes", "-i", f"text_bytes=@{tmp_path / 'image'}"]
-    said = run_official_client(shown(run_cli, *typed, f"--{transport}", "--show", "python"), with_tensorflow)
+    output = run_official_client(shown(run_cli, *typed, f"--{transport}", "--show", "python"), with_tensorflow)
     sent = {"b64": "iVBORw0KAP8nIiQ="} if transport == "rest" else b"\x89PNG\r\n\x00\xff'\"$"
-    assert ast.literal_eval(said) == {"outputs" if transport == "rest" else "text_bytes": [sent]}
+    assert ast.literal_eval(output) == {"outputs" if transport == "rest" else "text_bytes": [sent]}
     if transport == "rest":
         assert json.loads(run(shown(run_cli, *typed, "--show", "curl"), "bash")) == {"outputs": [sent]}
 
@@ -286,8 +286,8 @@ def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str, w
     assert f"/v1/models/half_plus_two:{verb}" in rest.stdout
     assert "results" in json.loads(run(rest.stdout, "bash"))
     program = run_cli(*typed, "--show", "python", "--grpc").stdout
-    said = run_official_client(program, with_tensorflow)
-    assert ("value: 3" if verb == "regress" else "score: 3") in said
+    output = run_official_client(program, with_tensorflow)
+    assert ("value: 3" if verb == "regress" else "score: 3") in output
     over_grpc = run_cli(*typed, "--show", "grpcurl")
     assert over_grpc.stdout.rstrip().endswith(f"tensorflow.serving.PredictionService/{verb.capitalize()}")
 
@@ -298,9 +298,9 @@ def test_several_signatures_in_one_program(run_cli: RunCli, with_tensorflow: For
     typed = ["classify", "--model", "half_plus_two", "--signature", "classify_x_to_y", "--regress", "regress_x_to_y"]
     printed = run_cli(*typed, "--grpc", "x=2.0", "--show", "python").stdout
     assert "inference_pb2.MultiInferenceRequest" in printed
-    said = run_official_client(printed, with_tensorflow)
-    assert "score: 3" in said
-    assert "value: 3" in said
+    output = run_official_client(printed, with_tensorflow)
+    assert "score: 3" in output
+    assert "value: 3" in output
 
 
 @pytest.mark.usefixtures("registered")

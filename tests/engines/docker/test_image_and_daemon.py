@@ -176,17 +176,19 @@ def test_the_tag_latest_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
 def test_gpus_with_a_cpu_image_are_noted(echo: Path, fake_docker: FakeDocker) -> None:
     """Only for TensorFlow Serving's images."""
     fake_docker.expect_daemon()
-    said = {}
+    notes_of = {}
     for image in ("tensorflow/serving:2.19.0", "tensorflow/serving:2.19.0-gpu", "mine:1"):
-        said[image] = make_plan(
+        notes_of[image] = make_plan(
             ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions(image, gpus="all"))
         ).notes
 
     assert (
-        said["tensorflow/serving:2.19.0"][0]
+        notes_of["tensorflow/serving:2.19.0"][0]
         == "tensorflow/serving:2.19.0 does not support --gpus; --tag 2.19.0-gpu does"
     )
-    assert not [note for image in ("tensorflow/serving:2.19.0-gpu", "mine:1") for note in said[image] if "gpu;" in note]
+    assert not [
+        note for image in ("tensorflow/serving:2.19.0-gpu", "mine:1") for note in notes_of[image] if "gpu;" in note
+    ]
 
 
 def test_an_ineffective_memory_limit_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
@@ -239,7 +241,7 @@ def test_a_remote_daemon_is_detected_by_its_address(endpoint: str, *, elsewhere:
 
 
 @pytest.mark.parametrize(
-    ("said", "cause", "hint"),
+    ("message", "cause", "hint"),
     [
         (
             'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
@@ -274,17 +276,17 @@ def test_a_remote_daemon_is_detected_by_its_address(endpoint: str, *, elsewhere:
         ),
     ],
 )
-def test_docker_errors_are_explained(echo: Path, fake_docker: FakeDocker, said: str, cause: str, hint: str) -> None:
+def test_docker_errors_are_explained(echo: Path, fake_docker: FakeDocker, message: str, cause: str, hint: str) -> None:
     """The error includes Docker's own message."""
     fake_docker.expect_daemon()
     fake_docker.expect("ps")
-    fake_docker.expect("run", stderr=f"{said}\nSee 'docker run --help'.\n", code=125)
+    fake_docker.expect("run", stderr=f"{message}\nSee 'docker run --help'.\n", code=125)
     launch, _ = fitted(echo, "mine:1")
 
     with pytest.raises(DockerError, match=f"^docker run failed: {cause}") as refused:
         docker_engine.start(launch, detach=True)
     assert refused.value.hint.startswith(hint)
-    first = said.splitlines()[0].removeprefix("docker: ").removeprefix("Error response from daemon: ")
+    first = message.splitlines()[0].removeprefix("docker: ").removeprefix("Error response from daemon: ")
     assert first.rstrip(".")[-40:] in refused.value.message
     assert "Usage" not in refused.value.message
     (run,) = (call for call in fake_docker.calls() if call[0] == "run")

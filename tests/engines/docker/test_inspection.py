@@ -104,10 +104,10 @@ def test_removed_containers_are_left_out(fake_docker: FakeDocker) -> None:
     assert inspection.inspect([]) == {}
 
 
-@pytest.mark.parametrize("said", [DOWN, NO_SOCKET])
-def test_a_daemon_that_does_not_answer_is_not_a_removed_container(fake_docker: FakeDocker, said: str) -> None:
+@pytest.mark.parametrize("message", [DOWN, NO_SOCKET])
+def test_a_daemon_that_does_not_answer_is_not_a_removed_container(fake_docker: FakeDocker, message: str) -> None:
     """The state is unknown, and the record is kept."""
-    fake_docker.expect("inspect", stdout="[]\n", stderr=said, code=1)
+    fake_docker.expect("inspect", stdout="[]\n", stderr=message, code=1)
     records.register(ServerRecord("far", "docker", "127.0.0.1", 1, 2, ("m",), None, ID, 5.0, None))
 
     assert inspection.inspect([ID]) is None

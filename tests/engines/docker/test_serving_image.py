@@ -152,9 +152,9 @@ def test_an_interrupted_build_removes_its_context(echo: Path, tmp_path: Path, nu
     assert len(list(temporary.iterdir())) == 1
 
     process.send_signal(number)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 130, said
-    assert b"Traceback" not in said
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 130, stderr
+    assert b"Traceback" not in stderr
     assert list(temporary.iterdir()) == []
 
 
@@ -172,10 +172,10 @@ def test_unsupported_operations_are_refused(run_cli: RunCli, tmp_path: Path, com
 
 def test_the_build_context_is_described(run_cli: RunCli, echo: Path) -> None:
     """With --print-dockerfile, and with the notes on the model."""
-    said = run_cli("image", "build", "--print-dockerfile", echo / "1").stderr
+    stderr = run_cli("image", "build", "--print-dockerfile", echo / "1").stderr
 
-    assert f"note: models/echo/1 in the build context is {echo}/1\n" in said
-    assert "note: echo was written by TensorFlow 2.21.0, newer than tensorflow/serving:2.20.0\n" in said
+    assert f"note: models/echo/1 in the build context is {echo}/1\n" in stderr
+    assert "note: echo was written by TensorFlow 2.21.0, newer than tensorflow/serving:2.20.0\n" in stderr
 
 
 def test_an_image_of_several_models_names_them_all(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:

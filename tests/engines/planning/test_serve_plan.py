@@ -34,21 +34,21 @@ def echo(tmp_path: Path) -> Path:
     return tmp_path / "echo"
 
 
-def plan(**asked: Any) -> serve_plan.ServePlan:
+def plan(**options: Any) -> serve_plan.ServePlan:
     """The plan for the embedded engine."""
-    return serve_plan.make_plan(ServeOptions(engine="embedded", **asked))
+    return serve_plan.make_plan(ServeOptions(engine="embedded", **options))
 
 
-def flags(**asked: Any) -> list[str]:
+def flags(**options: Any) -> list[str]:
     """The flags of the plan besides ports, name and base path, with the folder of the files left out."""
-    planned = plan(**asked)
+    planned = plan(**options)
     return planned.launch.config.option_flags("DIR")
 
 
-def refusal(**asked: Any) -> TfsctlError:
+def refusal(**options: Any) -> TfsctlError:
     """The error for a request."""
     with pytest.raises(TfsctlError) as refused:
-        plan(**asked)
+        plan(**options)
     return refused.value
 
 
@@ -173,8 +173,8 @@ def test_batching_options(echo: Path, tmp_path: Path) -> None:
     """Without parameters, with parameters, or with a file. A misspelt name is refused."""
     assert flags(paths=(echo,), batching=True) == ["--enable_batching=true"]
 
-    given = ("max_batch_size=32", "allowed_batch_sizes=8,32", "pad_variable_length_inputs=true")
-    planned = plan(paths=(echo,), batching_parameters=given)
+    parameters = ("max_batch_size=32", "allowed_batch_sizes=8,32", "pad_variable_length_inputs=true")
+    planned = plan(paths=(echo,), batching_parameters=parameters)
     assert planned.launch.config.option_flags("DIR") == [
         "--enable_batching=true",
         "--batching_parameters_file=DIR/batching.config",

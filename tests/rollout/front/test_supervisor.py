@@ -51,13 +51,13 @@ def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 def test_routes_are_in_effect_when_the_state_says_so(front: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands return as soon as a state says that its routes are in effect: the next request must be split already."""
     write = FrontFiles.write
-    said: list[str] = []  # the status of each rollout whose routes are in effect
+    statuses: list[str] = []  # the status of each rollout whose routes are in effect
 
     def checked(files: FrontFiles, state: FrontState) -> None:
         if state.applied == state.generation:
             wanted = [route_document(decisions.routing(state), protocol, state.generation) for protocol in PROTOCOLS]
             assert written_routes(files) == wanted
-            said.append("" if state.rollout is None else state.rollout.status)
+            statuses.append("" if state.rollout is None else state.rollout.status)
         write(files, state)
 
     monkeypatch.setattr(FrontFiles, "write", checked)
@@ -67,10 +67,10 @@ def test_routes_are_in_effect_when_the_state_says_so(front: Supervisor, monkeypa
         files.write_command({"id": action, "action": action, "operator": "ann", "plan": asdict(plan), "shadow": None})
 
     def has_aborted() -> bool:
-        if said[-1:] == ["running"]:
+        if statuses[-1:] == ["running"]:
             send("abort")
-        return said[-1:] == ["aborted"]
+        return statuses[-1:] == ["aborted"]
 
     send("canary")
     front.run(has_aborted)
-    assert list(dict.fromkeys(said)) == ["starting", "running", "aborted"]
+    assert list(dict.fromkeys(statuses)) == ["starting", "running", "aborted"]

@@ -111,14 +111,14 @@ def test_a_recording_ends_at_its_size_and_leaves_the_server_as_before(
     server: ServerRecord, run_cli: RunCli, tmp_path: Path
 ) -> None:
     """Records until the size is reached; the server is as before then."""
-    folder, asked, done = tmp_path / "recordings", threading.Event(), threading.Event()
+    folder, requested, done = tmp_path / "recordings", threading.Event(), threading.Event()
 
     def ask() -> None:
         client = GrpcClient(server.host, server.grpc_port)
         wait_for(lambda: RecordedModel(server, None).logging is not None)
         while not done.is_set():
             client.predict(ModelRef("m"), {"x": np.ones(2, np.float32)})
-            asked.set()
+            requested.set()
 
     thread = threading.Thread(target=ask)
     thread.start()

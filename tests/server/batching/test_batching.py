@@ -204,11 +204,11 @@ def test_a_model_without_its_own_parameters_is_not_batched(ask: Calls) -> None:
 def test_a_request_without_rows_is_answered_at_once(ask: Calls) -> None:
     """The real server keeps such a request until another one arrives."""
     lone = ask(predict("fours", x=np.zeros(0, np.float32)))
-    waiting, beside, *rest = ask.together(
+    waiting, empty, *rest = ask.together(
         [predict("fours", x=[1]), predict("fours", x=np.zeros(0, np.float32)), predict("fours", x=[2, 3, 4])]
     )
 
-    assert (lone["y"], beside["y"]) == ([], [])
+    assert (lone["y"], empty["y"]) == ([], [])
     assert [waiting["rows"], rest[0]["rows"]] == [[4], [4, 4, 4]]
 
 
@@ -351,7 +351,7 @@ def start_error(tmp_path: Path, *flags: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("max_batch_size: 4", "INVALID_ARGUMENT: Invalid protobuf file: '{path}'"),
         ("", "INVALID_ARGUMENT: {path}; Invalid argument"),
@@ -365,7 +365,7 @@ def start_error(tmp_path: Path, *flags: str) -> str:
         ),
     ],
 )
-def test_invalid_parameters_end_the_start(tmp_path: Path, text: str | None, said: str) -> None:
+def test_invalid_parameters_end_the_start(tmp_path: Path, text: str | None, message: str) -> None:
     """In the real server's words: at once, or when the model is loaded."""
     path = tmp_path / "batching.config"
     if text is not None:
@@ -373,7 +373,7 @@ def test_invalid_parameters_end_the_start(tmp_path: Path, text: str | None, said
     write_rows_model(tmp_path / "m" / "1")
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=0", "--enable_batching"]
 
-    assert start_error(tmp_path, *flags, f"--batching_parameters_file={path}") == said.format(path=path)
+    assert start_error(tmp_path, *flags, f"--batching_parameters_file={path}") == message.format(path=path)
 
 
 def test_a_parameters_file_without_enable_batching_is_refused(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], m
     """In the real server's words, and TensorFlow's for libraries."""
     (tmp_path / "bad").write_text("nope")
     write_scale_model(tmp_path / "m" / "1", 2.0)
-    given = [flag.format(folder=tmp_path) for flag in flags]
-    done = failed_start(tmp_path, f"--model_base_path={tmp_path / 'm'}", *given)
+    formatted = [flag.format(folder=tmp_path) for flag in flags]
+    done = failed_start(tmp_path, f"--model_base_path={tmp_path / 'm'}", *formatted)
 
     assert done.returncode == 255
     assert done.stdout == f"Failed to start server. Error: {message.format(folder=tmp_path)}\n"
@@ -175,8 +175,8 @@ def test_a_model_config_file_is_polled(tmp_path: Path) -> None:
         write_scale_model(base / "1", 2.0)
 
     def configure(*names: str, more: str = "") -> None:
-        given = [f'name: "{n}" base_path: "{bases[n]}" model_platform: "tensorflow" {more}' for n in names]
-        entries = [f"config {{ {one} }}" for one in given]
+        configs = [f'name: "{n}" base_path: "{bases[n]}" model_platform: "tensorflow" {more}' for n in names]
+        entries = [f"config {{ {one} }}" for one in configs]
         draft = tmp_path / "draft"
         draft.write_text(f"model_config_list {{ {' '.join(entries)} }}")
         draft.rename(tmp_path / "all.config")

@@ -123,8 +123,8 @@ def test_rest_is_plain_by_default(mutual: tuple[Served, Path], authority: Author
     assert rest(server, "GET", "/v1/models/echo")[0] == 200
 
     context = authority.context(authority.client)
-    status, said, _ = rest(server, "GET", "/v1/models/echo", context=context, port=server.grpc_port)
-    assert (status, said) == (415, b"this is the gRPC port: its requests are of type application/grpc\n")
+    status, body, _ = rest(server, "GET", "/v1/models/echo", context=context, port=server.grpc_port)
+    assert (status, body) == (415, b"this is the gRPC port: its requests are of type application/grpc\n")
 
 
 @pytest.mark.server
@@ -158,7 +158,7 @@ def test_a_tls_port_refuses_plain_text(everywhere: Served) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("config", "said", "logged"),
+    ("config", "message", "logged"),
     [
         (None, "NOT_FOUND: {file}; No such file or directory", ""),
         ("server_key: 5", "INVALID_ARGUMENT: Invalid protobuf file: '{file}'", "server_key"),
@@ -170,7 +170,7 @@ def test_a_tls_port_refuses_plain_text(everywhere: Served) -> None:
     ],
 )
 def test_invalid_credentials_end_the_start(
-    tmp_path: Path, model: list[str], config: str | None, said: str, logged: str
+    tmp_path: Path, model: list[str], config: str | None, message: str, logged: str
 ) -> None:
     """In the real server's words, with the reason in the log."""
     file = tmp_path / "ssl.config"
@@ -178,7 +178,7 @@ def test_invalid_credentials_end_the_start(
         file.write_text(config)
     ended = failed_start(tmp_path, *model, f"--ssl_config_file={file}")
 
-    assert (ended.returncode, ended.stdout) == (255, f"Failed to start server. Error: {said.format(file=file)}\n")
+    assert (ended.returncode, ended.stdout) == (255, f"Failed to start server. Error: {message.format(file=file)}\n")
     assert logged.format(file=file) in ended.stderr
 
 

@@ -120,11 +120,11 @@ def test_a_full_queue_answers_resource_exhausted(small_queue: Served) -> None:
 def test_a_full_queue_answers_429_with_retry_after(small_queue: Served) -> None:
     """Over REST."""
     with ThreadPoolExecutor(40) as threads:
-        asked = [
+        tasks = [
             threads.submit(rest, small_queue, "POST", "/v1/models/m:predict", b'{"instances": [1.0]}')
             for _ in range(40)
         ]
-    answers = [one.result() for one in asked]
+    answers = [one.result() for one in tasks]
     assert {status for status, _, _ in answers} == {200, 429}
     body, headers = next((body, headers) for status, body, headers in answers if status == 429)
     assert int(headers["retry-after"]) >= 1

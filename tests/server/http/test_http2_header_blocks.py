@@ -102,9 +102,9 @@ def test_the_dynamic_table_follows_the_client(rest_client: Client) -> None:
         if chance.random() < 0.05:
             rest_client.answer(stream)
 
-    for stream, said in expected.items():
+    for stream, reason in expected.items():
         assert rest_client.answer(stream).status == 404
-        assert json.loads(rest_client.answers[stream].body)["error"] == said
+        assert json.loads(rest_client.answers[stream].body)["error"] == reason
 
 
 def test_blocks_that_differ_in_one_field_are_decoded(client: Client) -> None:

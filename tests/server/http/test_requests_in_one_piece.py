@@ -122,14 +122,14 @@ def test_incomplete_heads_count_in_the_memory_budget(data: bytes, answer: bytes)
         used = listener.state.budget.used
         for _, writer in clients:
             writer.close()
-        said = await asyncio.gather(*readings)
+        texts = await asyncio.gather(*readings)
         await listener.stop()
         assert listener.state.budget.used == 0
-        return said, used
+        return texts, used
 
-    said, used = asyncio.run(run())
+    texts, used = asyncio.run(run())
 
-    assert any(answer in text for text in said)
+    assert any(answer in text for text in texts)
     assert 100 * KIB < used <= 320 * KIB
 
 

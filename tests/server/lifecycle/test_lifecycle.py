@@ -268,7 +268,7 @@ def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ([], "INVALID_ARGUMENT: Both server_options.model_base_path and server_options.model_config_file are empty!"),
         (
@@ -283,14 +283,14 @@ def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
         (["--model_config_file=/nope.config"], "NOT_FOUND: /nope.config; No such file or directory"),
     ],
 )
-def test_invalid_flags_are_refused(tmp_path: Path, flags: list[str], said: str) -> None:
+def test_invalid_flags_are_refused(tmp_path: Path, flags: list[str], message: str) -> None:
     """With the real server's words on stdout."""
     logged = tmp_path / "logged.config"
     entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'
     logged.write_text(f"model_config_list {{ config {{ {entry} }} }}")
     ended = failed_start(tmp_path, *(flag.replace("{LOGGED}", str(logged)) for flag in flags))
 
-    assert (ended.returncode, ended.stdout) == (255, f"Failed to start server. Error: {said}\n")
+    assert (ended.returncode, ended.stdout) == (255, f"Failed to start server. Error: {message}\n")
 
 
 def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> None:

@@ -98,14 +98,14 @@ together.wait()
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("asked", [None, 5])
-def test_threads_share_a_few_arenas(asked: int | None) -> None:
+@pytest.mark.parametrize("arenas", [None, 5])
+def test_threads_share_a_few_arenas(arenas: int | None) -> None:
     """One per CPU, whatever the number of threads; MALLOC_ARENA_MAX takes precedence."""
-    environment = {**os.environ, **({} if asked is None else {"MALLOC_ARENA_MAX": str(asked)})}
+    environment = {**os.environ, **({} if arenas is None else {"MALLOC_ARENA_MAX": str(arenas)})}
     message = subprocess.run(
         [sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True
     )
-    assert message.stderr.count("Arena ") == (asked or max(2, cpu_count())), message.stderr
+    assert message.stderr.count("Arena ") == (arenas or max(2, cpu_count())), message.stderr
 
 
 class _Heap:

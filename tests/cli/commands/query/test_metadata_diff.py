@@ -38,9 +38,9 @@ def test_breaking_changes(run_cli: RunCli, versions: Path) -> None:
         "breaks\tserving_default\toutput x was float32, and is int64\n"
     )
     assert result.stderr == "clients of the old version would break: 3 of 3 changes\n"
-    told = json.loads(run_cli("metadata", "--diff", versions / "2", versions / "3", "--json").stdout)
-    assert told["breaks"] is True
-    assert told["changes"][0] == {"signature": "more", "what": "the signature was removed", "breaks": True}
+    document = json.loads(run_cli("metadata", "--diff", versions / "2", versions / "3", "--json").stdout)
+    assert document["breaks"] is True
+    assert document["changes"][0] == {"signature": "more", "what": "the signature was removed", "breaks": True}
 
 
 @pytest.mark.usefixtures("registered")

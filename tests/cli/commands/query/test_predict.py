@@ -192,17 +192,17 @@ def test_raw_bodies_are_unchanged(run_cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (["--raw", "{}", "-i", "x=1"], "error: --input cannot be used with --raw\n"),
         (["--raw", "{}", "--top", "1"], "error: --top cannot be used with --raw\n"),
     ],
 )
-def test_contradicting_options_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:
+def test_contradicting_options_are_refused(run_cli: RunCli, typed: list[str], message: str) -> None:
     """No option is ignored silently."""
     result = run_cli("predict", "--model", "echo", *typed)
     assert (result.stdout, result.code) == ("", 2)
-    assert result.stderr.startswith(said)
+    assert result.stderr.startswith(message)
 
 
 def test_terminal_shows_bars(registered: ServerRecord, tmp_path: Path) -> None:
@@ -228,10 +228,10 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
     """If the version is replaced, the new version answers by its own signature, and stderr says so."""
     base = tmp_path / "m"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
-    asked = []
+    requests = []
 
     def send(served: ModelMetadata, model: ModelRef) -> Prediction:
-        asked.append((served.version, model.version))
+        requests.append((served.version, model.version))
         if served.version == 1:
             write_echo_model(tmp_path / "2", {"serving_default": {"n": ("int32", (None,))}})
             (tmp_path / "2").rename(base / "2")
@@ -244,7 +244,7 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
         target = Target(ModelRef("m"), served.host, served.rest_port, served.grpc_port, transport)
         with target.connect() as client:
             assert request_pinned_version(client, target, send).outputs["n"].tolist() == [5]
-            assert asked == [(1, 1), (2, None)]
+            assert requests == [(1, 1), (2, None)]
             pinned = replace(target, model=ModelRef("m", version=2))
             with pytest.raises(NotFound):
                 request_pinned_version(
@@ -254,7 +254,7 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
 
 @OVER
 @pytest.mark.parametrize(
-    ("typed", "code", "said"),
+    ("typed", "code", "message"),
     [
         (
             ["--model", "half_plus_two", "great"],
@@ -294,11 +294,11 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
     ],
 )
 def test_errors_are_printed_to_stderr(
-    run_cli: RunCli, registered: ServerRecord, over: str, typed: list[str], code: int, said: str
+    run_cli: RunCli, registered: ServerRecord, over: str, typed: list[str], code: int, message: str
 ) -> None:
     """Stdout is empty; stderr has an error and a hint; the exit code tells the kind of error."""
     port = registered.rest_port if over == "--rest" else registered.grpc_port
-    expected = said.format(
+    expected = message.format(
         address=f"127.0.0.1:{port}",
         models=", ".join(registered.models),
         running=f"test ({'+'.join(registered.models)}; REST {registered.rest_port}, gRPC {registered.grpc_port})",
@@ -361,17 +361,17 @@ def test_option_precedence(run_cli: RunCli, served: Served, monkeypatch: pytest.
 @pytest.mark.parametrize(("slow_server", "over"), [(slow_rest, "--rest"), (slow_grpc, "--grpc")])
 def test_ctrl_c_ends_with_130(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
     """An interrupted command ends at once, without a traceback."""
-    asked = threading.Event()
-    with slow_server(asked) as port:
+    received = threading.Event()
+    with slow_server(received) as port:
         argv = [sys.executable, "-m", "tfsctl", "predict", over, "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(
             [*argv, "--model", "slow", "1"], env=clean_environment(tmp_path), stderr=subprocess.PIPE, text=True
         )
-        assert asked.wait(timeout=240)
+        assert received.wait(timeout=240)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=240)
+        _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
 
 
 @OVER

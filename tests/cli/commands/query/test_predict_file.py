@@ -77,9 +77,9 @@ def test_file_to_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str
     """Every row is written in order; stderr has a summary."""
     rows = [(index / 4, f"city {index}, ü") for index in range(2000)]
     (tmp_path / "in.csv").write_text("city,area\n" + "".join(f'"{city}",{area}\n' for area, city in rows))
-    asked = [*options(served, "echo", over), "--signature", "two"]
+    command = [*options(served, "echo", over), "--signature", "two"]
 
-    shown = run_cli(*asked, "--file", tmp_path / "in.csv", "--output", tmp_path / "out.jsonl")
+    shown = run_cli(*command, "--file", tmp_path / "in.csv", "--output", tmp_path / "out.jsonl")
 
     assert (shown.code, shown.stdout) == (0, "")
     assert "out.jsonl: 2,000 rows in" in shown.stderr
@@ -90,9 +90,9 @@ def test_file_to_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str
 
 def test_file_to_stdout(server: Served, ones: Path, run_cli: RunCli) -> None:
     """One line per row, or one JSON object per row with --json; --only selects outputs."""
-    asked = [*options(server, "rows"), "--file", ones, "--batch-size", 100, "--concurrency", 2]
+    command = [*options(server, "rows"), "--file", ones, "--batch-size", 100, "--concurrency", 2]
 
-    plain, objects, only = run_cli(*asked), run_cli(*asked, "--json"), run_cli(*asked, "--only", "y")
+    plain, objects, only = run_cli(*command), run_cli(*command, "--json"), run_cli(*command, "--only", "y")
 
     assert plain.stdout.splitlines()[:2] == ["100.0\t1.0", "100.0\t2.0"]
     assert json.loads(objects.stdout.splitlines()[299]) == {"rows": 100.0, "y": 300.0}
@@ -124,10 +124,10 @@ def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path
 def test_kept_columns_stand_in_front_of_the_answers(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """Columns of the file stand in front of the answers; rejected rows have them too; numbers stay numbers."""
     (tmp_path / "in.csv").write_text("id;x;name\n007;1,5;=1+1\n8;0;b\n9;two;c\n10;4;-5\n")
-    asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "id,name"]
+    command = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "id,name"]
     output = tmp_path / "out.csv"
 
-    shown = run_cli(*asked, "--output", output, "--on-error", "skip")
+    shown = run_cli(*command, "--output", output, "--on-error", "skip")
     assert shown.code == 0, shown.stderr
     assert output.read_text() == "row,id,name,y\n1,007,=1+1,0.6666667\n4,10,-5,0.25\n"
     rejects = [json.loads(line) for line in (tmp_path / "out.csv.rejects.jsonl").read_text().splitlines()]
@@ -136,25 +136,25 @@ def test_kept_columns_stand_in_front_of_the_answers(server: Served, tmp_path: Pa
         (3, {"id": "9", "name": "c"}),
     ]
 
-    run_cli(*asked, "--output", output, "--on-error", "skip", "--safe-csv")
+    run_cli(*command, "--output", output, "--on-error", "skip", "--safe-csv")
     assert output.read_text() == "row,id,name,y\n1,007,'=1+1,0.6666667\n4,10,-5,0.25\n"
-    run_cli(*asked, "--output", tmp_path / "out.jsonl", "--on-error", "skip")
+    run_cli(*command, "--output", tmp_path / "out.jsonl", "--on-error", "skip")
     assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0]) == {
         "row": 1,
         "id": "007",
         "name": "=1+1",
         "y": 0.6666667,
     }
-    clash = run_cli(*asked, "--keep", "y", "--output", output, "--on-error", "skip")
+    clash = run_cli(*command, "--keep", "y", "--output", output, "--on-error", "skip")
     assert (clash.code, "--keep y: in.csv has no such column" in clash.stderr) == (2, True)
 
 
 def test_kept_columns_of_a_file_without_rows(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """The header has the same columns, whether or not there are rows."""
     (tmp_path / "in.csv").write_text("id,x\n")
-    asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "all"]
+    command = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "all"]
 
-    assert run_cli(*asked, "--output", tmp_path / "out.csv").code == 0
+    assert run_cli(*command, "--output", tmp_path / "out.csv").code == 0
     assert (tmp_path / "out.csv").read_text() == "id,x,y\n"
 
 
@@ -162,12 +162,12 @@ def test_the_hint_after_a_bad_row_works(server: Served, tmp_path: Path, run_cli:
     """Answers are kept for --resume, which refuses another --on-error, so the hint removes them first."""
     (tmp_path / "in.csv").write_text("x\n1\n2\ntwo\n")
     output = tmp_path / "out.csv"
-    asked = [*options(server, "rows"), "--file", tmp_path / "in.csv", "--output", output]
+    command = [*options(server, "rows"), "--file", tmp_path / "in.csv", "--output", output]
 
-    stopped = run_cli(*asked)
+    stopped = run_cli(*command)
     assert f"hint: rm {output}.progress, then add --on-error skip to skip" in stopped.stderr
     Path(f"{output}.progress").unlink()
-    assert run_cli(*asked, "--on-error", "skip").code == 0
+    assert run_cli(*command, "--on-error", "skip").code == 0
 
 
 def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path
     other = Run(server, ones, tmp_path / "out.csv").start("--resume")
     assert ": keep changed" in other.communicate(timeout=240)[1]
     resumed = run.resume()
-    _, said = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, said
+    _, stderr = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, stderr
     assert (tmp_path / "out.csv").read_text() == "x,y\n" + "".join(f"{x},{x}.0\n" for x in range(1, 301))
 
 
@@ -189,10 +189,10 @@ def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path
 def test_skipped_rows_are_listed(server: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
     """Rejected rows are listed with their reason; the other rows keep their numbers."""
     (tmp_path / "in.csv").write_text("x,id\n1,a\ntwo,b\n0,c\n4,d\n5\n")
-    asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv"]
+    command = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv"]
 
-    stopped = run_cli(*asked)
-    shown = run_cli(*asked, "--output", tmp_path / name, "--on-error", "skip", "--json")
+    stopped = run_cli(*command)
+    shown = run_cli(*command, "--output", tmp_path / name, "--on-error", "skip", "--json")
 
     assert stopped.code == 2
     assert "error: in.csv row 2: x is text ('two'), but the model wants float32" in stopped.stderr
@@ -214,9 +214,9 @@ def test_images_are_labelled_with_their_names(tmp_path: Path, run_cli: RunCli, e
     for name, grey in (("b.png", 20), ("a.png", 10)):
         Image.new("RGB", (4, 4), (grey, grey, grey)).save(tmp_path / name)
     (tmp_path / "c.png").write_text("no image")
-    asked = [*options(echo_images, "images"), "--file", tmp_path, "--on-error", "skip"]
+    command = [*options(echo_images, "images"), "--file", tmp_path, "--on-error", "skip"]
 
-    assert run_cli(*asked, "--output", tmp_path / "out.jsonl").code == 0
+    assert run_cli(*command, "--output", tmp_path / "out.jsonl").code == 0
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [(Path(one["file"]).name, one["row"], one["image"]) for one in found] == [
         ("a.png", 1, [[[10] * 3]]),
@@ -230,12 +230,12 @@ def test_resume_refuses_new_images(tmp_path: Path, run_cli: RunCli, echo_images:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     (tmp_path / "c.png").write_text("no image")
-    asked = [*options(echo_images, "images"), "--file", tmp_path, "--output", tmp_path / "out.jsonl"]
+    command = [*options(echo_images, "images"), "--file", tmp_path, "--output", tmp_path / "out.jsonl"]
 
-    assert "2 predictions are kept" in run_cli(*asked).stderr
-    assert "row 3: c.png" in run_cli(*asked, "--resume").stderr
+    assert "2 predictions are kept" in run_cli(*command).stderr
+    assert "row 3: c.png" in run_cli(*command, "--resume").stderr
     Image.new("RGB", (4, 4)).save(tmp_path / "aa.png")
-    assert ": images changed" in run_cli(*asked, "--resume").stderr
+    assert ": images changed" in run_cli(*command, "--resume").stderr
 
 
 def test_output_is_no_image_of_the_folder(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
@@ -244,9 +244,9 @@ def test_output_is_no_image_of_the_folder(tmp_path: Path, run_cli: RunCli, echo_
     Image.new("RGB", (4, 4)).save(file, format="png")
     before = file.read_bytes()
 
-    asked = [*options(echo_images, "images"), "--file", tmp_path, "--format", "images"]
+    command = [*options(echo_images, "images"), "--file", tmp_path, "--format", "images"]
 
-    assert "would overwrite" in run_cli(*asked, "--output", file).stderr
+    assert "would overwrite" in run_cli(*command, "--output", file).stderr
     assert file.read_bytes() == before
 
 
@@ -255,10 +255,10 @@ def test_a_fixed_batch_size_is_kept_and_a_smaller_rest_refused(
 ) -> None:
     """It gets as many rows a request as it takes; a rest that is smaller is refused, after the others."""
     (tmp_path / "x.csv").write_text("x\n1\n2\n3\n4\n5\n")
-    asked = [*options(echo_images, "images"), "--file", tmp_path / "x.csv"]
+    command = [*options(echo_images, "images"), "--file", tmp_path / "x.csv"]
 
-    pairs, single = run_cli(*asked, "--signature", "pairs"), run_cli(*asked, "--signature", "single")
-    wrong = run_cli(*asked, "--signature", "pairs", "--batch-size", 4)
+    pairs, single = run_cli(*command, "--signature", "pairs"), run_cli(*command, "--signature", "single")
+    wrong = run_cli(*command, "--signature", "pairs", "--batch-size", 4)
 
     assert pairs.stdout == "1.0\n2.0\n3.0\n4.0\n"
     assert "pairs takes exactly 2 rows per request, and 1 remain from row 5 on" in pairs.stderr
@@ -288,10 +288,10 @@ def test_unloaded_version_is_followed(tmp_path: Path) -> None:
             with open_client("grpc", server.host, server.grpc_port) as client:
                 while [status.state for status in client.status(ModelRef("m"))] != ["AVAILABLE", "END"]:
                     time.sleep(0.05)
-            answer, said = run.communicate("2\n", timeout=240)
+            answer, stderr = run.communicate("2\n", timeout=240)
 
     assert answer == "200.0\n"
-    assert "m version 1 is no longer served; from about row 2 on, version 2 answers" in said
+    assert "m version 1 is no longer served; from about row 2 on, version 2 answers" in stderr
 
 
 @pytest.fixture(scope="module")
@@ -314,8 +314,8 @@ class Run:
     def __init__(self, server: Served, ones: Path, output: Path, *more: str) -> None:
         self.output = output
         self._environment = clean_environment(ones.parent)
-        asked = [*options(server, "rows"), "--signature", "slow", "--file", ones, "--output", output]
-        self._argv = [sys.executable, "-m", "tfsctl", *map(str, asked), "--batch-size", "1", "--concurrency", "4"]
+        command = [*options(server, "rows"), "--signature", "slow", "--file", ones, "--output", output]
+        self._argv = [sys.executable, "-m", "tfsctl", *map(str, command), "--batch-size", "1", "--concurrency", "4"]
         self._argv += more
 
     def start(self, *more: str) -> subprocess.Popen[str]:
@@ -347,23 +347,23 @@ def test_interrupted_run_is_resumed(
     run = Run(server, ones, tmp_path / name)
     interrupted = run.start_and_wait_for_a_mark()
     interrupted.send_signal(sign)
-    _, said = interrupted.communicate(timeout=240)
+    _, stderr = interrupted.communicate(timeout=240)
 
     assert not run.output.exists()
     mark = json.loads((tmp_path / f"{name}.progress").read_text())
     assert 0 < mark["rows"] == mark["through"] < 300
     if sign == signal.SIGINT:
         assert interrupted.returncode == 130
-        assert f"{mark['rows']:,} predictions are kept" in said
+        assert f"{mark['rows']:,} predictions are kept" in stderr
     else:
         assert interrupted.returncode == -signal.SIGKILL
     again = run.start()
     assert again.communicate(timeout=240)[1].startswith("error: an earlier run for ")
     assert again.returncode == 2
     resumed = run.resume()
-    _, said = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, said
-    assert "300 rows" in said
+    _, stderr = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, stderr
+    assert "300 rows" in stderr
     wanted = [float(x) for x in range(1, 301)]
     if name == "out.npy":
         assert np.load(run.output).tolist() == wanted
@@ -376,9 +376,9 @@ def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run
     """A first Ctrl-C has no effect any more; a second one leaves files that --resume completes."""
     for times, code in ((1, 0), (2, 130)):
         output = tmp_path / f"out{times}.npz"
-        asked = [*map(str, options(server, "rows")), "--only", "y", "--file", str(ones), "--output", str(output)]
+        command = [*map(str, options(server, "rows")), "--only", "y", "--file", str(ones), "--output", str(output)]
         run = subprocess.run(
-            [sys.executable, "-c", _INTERRUPTED_AT_THE_END, str(times), *asked],
+            [sys.executable, "-c", _INTERRUPTED_AT_THE_END, str(times), *command],
             env=clean_environment(tmp_path),
             capture_output=True,
             text=True,
@@ -389,7 +389,7 @@ def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run
         if code:
             assert "300 predictions are kept; add --resume to the same command to continue after row 300" in run.stderr
             assert not output.exists()
-            assert run_cli(*asked, "--resume").code == 0
+            assert run_cli(*command, "--resume").code == 0
         with np.load(output) as arrays:
             assert arrays["y"].tolist() == [float(x) for x in range(1, 301)]
     assert {path.name for path in tmp_path.glob("out*")} == {"out1.npz", "out2.npz"}
@@ -413,14 +413,14 @@ def test_resume_refuses_another_file(server: Served, ones: Path, tmp_path: Path)
 def test_a_run_that_filled_the_disk_can_be_resumed(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """The run ends with one message; with free space, --resume continues it to the same result."""
     (tmp_path / "in.csv").write_text("x\n" + "".join(f"{x}\n" for x in range(400_000)))
-    asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
-    argv = ["bash", "-c", 'ulimit -f 1000 && exec "$@"', "-", sys.executable, "-m", "tfsctl", *map(str, asked)]
+    command = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
+    argv = ["bash", "-c", 'ulimit -f 1000 && exec "$@"', "-", sys.executable, "-m", "tfsctl", *map(str, command)]
 
     full = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
 
     assert full.returncode == 1, full.stderr
     assert f"error: cannot write {tmp_path / 'out.csv'}: File too large" in full.stderr
-    resumed = run_cli(*asked, *["--resume"] * (tmp_path / "out.csv.progress").exists())
+    resumed = run_cli(*command, *["--resume"] * (tmp_path / "out.csv.progress").exists())
     assert resumed.code == 0, resumed.stderr
     assert (tmp_path / "out.csv").read_text() == "x\n" + "".join(f"{x}.0\n" for x in range(400_000))
     assert {path.name for path in tmp_path.glob("out*")} == {"out.csv"}
@@ -429,9 +429,9 @@ def test_a_run_that_filled_the_disk_can_be_resumed(served: Served, tmp_path: Pat
 def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
     """A file of 20 MB is processed in less than 150 MB of memory."""
     (tmp_path / "in.csv").write_text("x\n" + "0.123456789012345678\n" * 1_000_000)
-    asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
+    command = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
     run = subprocess.run(
-        [sys.executable, "-c", _PEAK_MB, *map(str, asked)],
+        [sys.executable, "-c", _PEAK_MB, *map(str, command)],
         env=clean_environment(tmp_path),
         capture_output=True,
         text=True,

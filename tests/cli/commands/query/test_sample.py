@@ -27,8 +27,8 @@ def test_sample_is_accepted_by_the_model(run_cli: RunCli, served: Served, typed:
     """Every signature of every sample model accepts its example over REST."""
     result = run_cli("sample", *typed)
     assert (result.stderr, result.code) == ("", 0)
-    status, said, _ = rest(served, "POST", f"/v1/models/{typed[0]}:predict", result.stdout.encode())
-    assert status == 200, said
+    status, body, _ = rest(served, "POST", f"/v1/models/{typed[0]}:predict", result.stdout.encode())
+    assert status == 200, body
 
 
 def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_path: Path) -> None:

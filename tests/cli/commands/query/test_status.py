@@ -121,9 +121,9 @@ def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) ->
     later.start()
     result = run_cli("wait", *address(living, over), f"echo@{wanted}", "--json", "--timeout", 20)
     later.join()
-    told = json.loads(result.stdout)
-    assert 0.3 < told.pop("waited_s") < PATIENCE_S
-    assert told == {"model": "echo", "version": wanted, "state": "AVAILABLE"}
+    document = json.loads(result.stdout)
+    assert 0.3 < document.pop("waited_s") < PATIENCE_S
+    assert document == {"model": "echo", "version": wanted, "state": "AVAILABLE"}
 
 
 @pytest.mark.server

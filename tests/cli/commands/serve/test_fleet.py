@@ -68,8 +68,8 @@ def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
     assert server.pid is not None
     write_echo_model(echo / "2")
 
-    (told,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
-    assert {name: told[name] for name in ("name", "engine", "rest_port", "grpc_port", "pid", "state")} == {
+    (document,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
+    assert {name: document[name] for name in ("name", "engine", "rest_port", "grpc_port", "pid", "state")} == {
         "name": "echo",
         "engine": "embedded",
         "rest_port": server.rest_port,
@@ -77,11 +77,11 @@ def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
         "pid": server.pid,
         "state": "running",
     }
-    assert told["models"]["echo"]["error"] is None
-    assert told["models"]["echo"]["versions"][-1]["state"] in {"AVAILABLE", "UNLOADING", "END"}
-    assert told["memory_bytes"] / 1e6 == pytest.approx(resident_mb(server.pid), rel=0.2)
-    assert 0 <= told["cpu_percent"] < 100 * (os.cpu_count() or 1) + 50
-    assert 0 < told["uptime_s"] < 60
+    assert document["models"]["echo"]["error"] is None
+    assert document["models"]["echo"]["versions"][-1]["state"] in {"AVAILABLE", "UNLOADING", "END"}
+    assert document["memory_bytes"] / 1e6 == pytest.approx(resident_mb(server.pid), rel=0.2)
+    assert 0 <= document["cpu_percent"] < 100 * (os.cpu_count() or 1) + 50
+    assert 0 < document["uptime_s"] < 60
 
     name, engine, models, rest, grpc, status, cpu, memory, image = run_cli("ps").stdout.rstrip("\n").split("\t")
     assert (name, engine, rest, grpc) == ("echo", "embedded", str(server.rest_port), str(server.grpc_port))
@@ -175,10 +175,10 @@ def test_a_killed_server_is_known_until_it_is_stopped(run_cli: RunCli, echo: Pat
     wait_for(lambda: [each.exit is not None for each in records.list_servers()] == [True])
 
     assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
-    (told,) = json.loads(run_cli("ps", "--all", "--json").stdout)["servers"]
-    assert (told["state"], told["exit_status"], told["uptime_s"]) == ("ended", -9, None)
-    assert told["cause"] == "it was killed, probably because memory ran out"
-    assert told["ended_at"] <= time.time()
+    (document,) = json.loads(run_cli("ps", "--all", "--json").stdout)["servers"]
+    assert (document["state"], document["exit_status"], document["uptime_s"]) == ("ended", -9, None)
+    assert document["cause"] == "it was killed, probably because memory ran out"
+    assert document["ended_at"] <= time.time()
     status = run_cli("ps", "--all").stdout.split("\t")[5]
     assert re.fullmatch(r"ended \(SIGKILL\) \d+ (s|min) ago: it was killed, probably because memory ran out", status)
 
@@ -365,9 +365,9 @@ def test_interrupted_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatc
         time.sleep(0.05)
     restarting.send_signal(signal.SIGINT)
 
-    _, said = restarting.communicate(timeout=240)
+    _, stderr = restarting.communicate(timeout=240)
     assert restarting.returncode == ExitCode.INTERRUPTED
-    assert said.splitlines()[-1] == "echo was stopped and not started again; start it with: tfsctl serve PATH"
+    assert stderr.splitlines()[-1] == "echo was stopped and not started again; start it with: tfsctl serve PATH"
     assert records.running() == []
 
 

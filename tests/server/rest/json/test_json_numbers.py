@@ -132,14 +132,14 @@ def test_sizes_are_checked_before_allocation() -> None:
 
 def test_the_fast_path_uses_the_dtypes_of_the_signature() -> None:
     """Integers out of range are left to the general reader."""
-    asked = []
+    signatures = []
 
     def dtypes_of(signature: str) -> dict[str, DType]:
-        asked.append(signature)
+        signatures.append(signature)
         return {"x": BYTE}
 
     found = plain_inputs(b'{"signature_name": "s", "inputs": [[0], [255]]}', dtypes_of)
-    assert asked == ["s"]
+    assert signatures == ["s"]
     assert found is not None
     assert (found[0], found[2], found[1]["x"].dtype.name, found[1]["x"].tolist()) == ("s", False, "uint8", [[0], [255]])
     assert plain_inputs(b'{"instances": [3000000000]}', dtypes_of) is None
