@@ -87,7 +87,7 @@ def run(argv: Sequence[str]) -> Cost:
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """The middle of each figure by itself."""
+    """The median of each figure."""
     return Cost(
         statistics.median(cost.wall_s for cost in costs),
         statistics.median(cost.cpu_s for cost in costs),

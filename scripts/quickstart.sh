@@ -3,7 +3,7 @@
 # Run by `make quickstart`, which puts tfsctl on PATH.
 set -eu
 workspace=$(mktemp -d)
-export TFSCTL_STATE_DIR="$workspace/state" # servers of yours that run already are none of its business
+export TFSCTL_STATE_DIR="$workspace/state" # servers that run already are not touched
 trap 'tfsctl stop --all >/dev/null 2>&1 || true; rm -rf "$workspace"' EXIT
 trap 'exit 130' INT TERM HUP
 

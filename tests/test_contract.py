@@ -1,4 +1,4 @@
-"""What a model server promises, asked over REST and gRPC alike: one set of cases, two clients."""
+"""The contract of a model server over REST and gRPC: one set of cases, two clients."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_metadata_is_what_the_directory_says(client: ServingClient, served: Serv
 
 
 def test_status_is_available(client: ServingClient) -> None:
-    """A served version is AVAILABLE, asked for by itself or not."""
+    """A served version is AVAILABLE, whether the request names it or not."""
     expected = (VersionStatus(ECHO_VERSION, "AVAILABLE"),)
     assert client.status(ECHO_MODEL) == expected
     assert client.status(ModelRef("echo", version=ECHO_VERSION)) == expected

@@ -1,4 +1,4 @@
-"""What a command loads before it does anything: never TensorFlow, and little else than it needs."""
+"""The modules that a command loads: never TensorFlow, and only what it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAVY = {"grpc", "httpx", "numpy", "rich", "prompt_toolkit", "google.protobuf", 
 
 
 def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
-    """The modules a fresh interpreter has loaded after a command that must succeed."""
+    """The modules that a new interpreter has loaded after a command, which must succeed."""
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, *map(str, argv)],
         env=clean_environment(where),

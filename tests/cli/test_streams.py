@@ -18,7 +18,7 @@ EXPLAIN = ("explain", "Could not find base path /models/ü for servable x")
 
 
 def tfsctl(folder: Path, *argv: str, redirected: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """A tfsctl of its own, with its streams as a shell redirects them."""
+    """Run tfsctl as a process, with redirected streams."""
     return subprocess.run(
         ["sh", "-c", f'"$@" {redirected}', "sh", sys.executable, "-m", "tfsctl", *argv],
         env=clean_environment(folder) | environment,

@@ -1,4 +1,4 @@
-"""Rows asked in batches, several at once, of real servers over both transports."""
+"""Bulk predictions: concurrent batches to real servers over both transports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOURS = "max_batch_size { value: 8 } max_enqueued_batches { value: 1 } batch_tim
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose model `rows` tells what it ran with, and whose `small` takes 8 rows at most."""
+    """A server whose model `rows` returns the size of its batch, and whose model `small` accepts at most 8 rows."""
     folder = tmp_path_factory.mktemp("bulk")
     for name in ("rows", "small"):
         write_rows_model(folder / name / "1", slow=300)
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(params=["rest", "grpc"])
 def client(request: pytest.FixtureRequest, server: Served) -> Iterator[ServingClient]:
-    """A client of it, over each transport."""
+    """A client of the server, over each transport."""
     over: Transport = request.param
     with open_client(over, server.host, server.rest_port if over == "rest" else server.grpc_port) as client:
         yield client
@@ -68,7 +68,7 @@ def outputs(answered: list[AnsweredBatch], name: str) -> list[float]:
 @pytest.mark.server
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7, "concurrency": 5}, {"batch_size": 1, "concurrency": 1}])
 def test_every_row_is_answered_in_order(client: ServingClient, options: dict[str, int]) -> None:
-    """However they are asked, the answers come in the order of the rows, and each says how many ran with it."""
+    """The answers have the order of the rows, whatever the batch size and the concurrency."""
     answered = answers(range(1000), asking(client), **options)
 
     assert outputs(answered, "y") == list(range(1000))
@@ -80,7 +80,7 @@ def test_every_row_is_answered_in_order(client: ServingClient, options: dict[str
 
 @pytest.mark.server
 def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None:
-    """The answers before it come first."""
+    """The answers to the rows before it are returned first."""
     values = np.ones(200)
     values[149] = 0
     bulk = BulkPredictor(batch_reader(batches(values)), asking(client, signature="checked"), BulkOptions(batch_size=40))
@@ -94,7 +94,7 @@ def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None
 
 @pytest.mark.server
 def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> None:
-    """All others are answered; the rejects say why and what they held."""
+    """All other rows are answered; the rejects have the reason and the values."""
     values = np.arange(1, 201, dtype=np.float32)
     values[[0, 41, 42, 199]] = 0
     answered = answers(values, asking(client, signature="checked"), batch_size=40, skip_bad_rows=True)
@@ -109,7 +109,7 @@ def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> Non
 
 @pytest.mark.server
 def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> None:
-    """A server that takes 8 rows per request, and few requests at once, is asked so."""
+    """For a server with limits of 8 rows and few concurrent requests."""
     bulk = BulkPredictor(batch_reader(batches(range(500))), asking(client, "small"), BulkOptions())
     answered = list(bulk)
 
@@ -119,7 +119,7 @@ def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> Non
 
 @pytest.mark.server
 def test_output_without_a_value_per_row(client: ServingClient) -> None:
-    """It is refused, unless each row is asked by itself."""
+    """It is refused, unless each request has one row."""
     ask = asking(client, signature="total")
     with pytest.raises(InvalidInput, match=r"'y' has shape \[\] for 5 rows") as raised:
         answers(range(10), ask, batch_size=5)
@@ -130,7 +130,7 @@ def test_output_without_a_value_per_row(client: ServingClient) -> None:
 
 @pytest.mark.server
 def test_pending_batches_are_answered_after_stop(client: ServingClient) -> None:
-    """Nothing more is asked; nothing that was asked is lost."""
+    """No more requests are sent; the answers to those that were sent are kept."""
     sent: list[int] = []
     ask = asking(client, signature="slow")
 
@@ -149,7 +149,7 @@ def test_pending_batches_are_answered_after_stop(client: ServingClient) -> None:
 
 
 class Moody:
-    """A server that has a bad moment, with each of its requests."""
+    """A server that fails the first attempts of each request."""
 
     def __init__(self, error: TfsctlError, times: int) -> None:
         self._error, self._times = error, times
@@ -158,11 +158,11 @@ class Moody:
 
     @property
     def most_tries(self) -> int:
-        """How often the same request came, at most."""
+        """The highest number of attempts of one request."""
         return max(self._times - left for left in self._left.values())
 
     def __call__(self, batch: RowBatch) -> Mapping[str, np.ndarray]:
-        """Answer, if it has had enough of them."""
+        """Answer the request, if it was sent often enough."""
         with self._lock:
             first = int(batch.rows[0])
             left = self._left.setdefault(first, self._times)
@@ -177,7 +177,7 @@ class Moody:
     [ServerUnreachable("no answer"), RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED")],
 )
 def test_temporary_failures_are_retried(error: TfsctlError) -> None:
-    """The request is made again, and the order kept."""
+    """The request is sent again, and the order is kept."""
     assert outputs(answers(range(100), Moody(error, 3), batch_size=10), "y") == list(range(100))
 
 
@@ -185,7 +185,7 @@ def test_temporary_failures_are_retried(error: TfsctlError) -> None:
     "error", [ServerUnreachable("no answer"), NotFound("no model"), RequestRejected("no", status="PERMISSION_DENIED")]
 )
 def test_permanent_failures_are_raised(error: TfsctlError) -> None:
-    """After some tries, and after the first where another would not help."""
+    """After some attempts, or at once if another attempt would not help."""
     moody = Moody(error, 10**9)
     with pytest.raises(type(error)):
         answers(range(100), moody, batch_size=10, retry_s=0.5)
@@ -194,7 +194,7 @@ def test_permanent_failures_are_raised(error: TfsctlError) -> None:
 
 
 def test_outage_does_not_change_the_settings() -> None:
-    """Only one that has too much to do is asked for less at once."""
+    """Only an overloaded server gets fewer concurrent requests."""
     away = BulkPredictor(
         batch_reader(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), BulkOptions(batch_size=10)
     )
@@ -206,7 +206,7 @@ def test_outage_does_not_change_the_settings() -> None:
 
 
 def test_a_request_that_is_too_large_is_halved() -> None:
-    """A proxy that takes 30 rows: more are not tried again."""
+    """A proxy accepts 30 rows; larger requests are not tried again."""
 
     def ask(batch: RowBatch) -> Mapping[str, np.ndarray]:
         if len(batch) > 30:
@@ -220,7 +220,7 @@ def test_a_request_that_is_too_large_is_halved() -> None:
 
 
 def test_rows_are_not_read_ahead() -> None:
-    """Rows are taken as they are needed: a source without end is no trouble."""
+    """Rows are read when they are needed, so the source may be infinite."""
     taken = []
 
     def endless() -> Iterator[RowBatch]:
@@ -238,7 +238,7 @@ def test_rows_are_not_read_ahead() -> None:
 
 
 def test_a_model_that_takes_a_fixed_number_of_rows_gets_them() -> None:
-    """Its refusal is told as it is, for fewer rows would not do."""
+    """Its error is raised unchanged, because fewer rows would be refused too."""
 
     def ask(_batch: RowBatch) -> Mapping[str, np.ndarray]:
         raise RequestRejected("no", status="INVALID_ARGUMENT")

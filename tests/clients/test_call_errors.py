@@ -23,14 +23,14 @@ FAILURES = [
 
 
 def test_every_grpc_status_has_an_error() -> None:
-    """No status a server can answer with is missing from the table, nor is one in it that does not exist."""
+    """The table has exactly the statuses that a server can answer with."""
     assert sorted(ERROR_OF_STATUS) == sorted(STATUSES)
     assert sorted(grpc_client.STATUS_OF_CODE.values()) == sorted(STATUSES)
 
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_every_httpx_failure_has_a_status(kind: type[Exception]) -> None:
-    """Whatever httpx raises instead of an answer finds a row of the table, and that row an error."""
+    """Each exception of httpx has a row in the table, and each row an error."""
     status = next(status for row, status in rest.STATUS_OF_FAILURE if issubclass(kind, row))
     assert status in ERROR_OF_STATUS
 

@@ -39,7 +39,7 @@ BOTH = pytest.mark.parametrize("transport", ["rest", "grpc"])
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    """Mutual TLS for everything."""
+    """A server with mutual TLS for REST and gRPC."""
     with secure_server(tmp_path_factory.mktemp("secure")) as server:
         yield server
 
@@ -79,7 +79,7 @@ def test_commands_take_the_files(secure: Secure, run_cli: RunCli, transport: Tra
 @pytest.mark.server
 @BOTH
 def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, transport: Transport) -> None:
-    """Without --ca the system's authorities are asked, who do not know this server's."""
+    """Without --ca, the system's authorities are trusted, and this server's is not among them."""
     result = run_cli("metadata", *secure.options(transport), "--tls")
     assert (result.stdout, result.code) == ("", 3)
     assert (
@@ -90,7 +90,7 @@ def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, tran
 
 @pytest.mark.server
 @BOTH
-def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transport: Transport) -> None:
+def test_a_failed_handshake_is_reported_once(secure: Secure, tmp_path: Path, transport: Transport) -> None:
     """The log lines of gRPC stay out of stderr."""
     argv = [sys.executable, "-m", "tfsctl", "metadata", *map(str, secure.options(transport)), "--tls"]
     result = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
@@ -100,14 +100,14 @@ def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transpo
 @pytest.mark.server
 @BOTH
 def test_without_a_known_client_certificate_nobody_answers(secure: Secure, transport: Transport) -> None:
-    """No certificate, or one of another authority: nobody answers."""
+    """The server does not answer without a certificate, or with one of another authority."""
     for tls in (ClientTls(secure.tls.ca), secure.stranger):
         with secure.client(transport, tls) as client, pytest.raises(ServerUnreachable):
             client.status(ECHO)
 
 
 @BOTH
-def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli, transport: Transport) -> None:
+def test_tls_to_a_plain_port_is_explained(served: Served, run_cli: RunCli, transport: Transport) -> None:
     """TLS to a server without it, and no TLS to a server with it."""
     port = served.rest_port if transport == "rest" else served.grpc_port
     result = run_cli("metadata", f"--{transport}", "--host", HOST, "--port", port, "--model", "echo", "--tls")
@@ -118,7 +118,7 @@ def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli,
 @pytest.mark.server
 @BOTH
 def test_plain_connection_to_a_tls_port(secure: Secure, transport: Transport) -> None:
-    """A plain request is told nothing; the hint names the option."""
+    """The server does not answer a plain request; the hint names the option."""
     with secure.client(transport, None) as client, pytest.raises(ServerUnreachable) as caught:
         client.status(ECHO)
     assert "--tls" in caught.value.hint
@@ -140,7 +140,7 @@ def test_invalid_pem_files_are_refused_before_anything_is_sent(
 @pytest.mark.server
 @BOTH
 def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Transport, tmp_path: Path) -> None:
-    """An encrypted one, whose password nobody is asked for, and one that was left out."""
+    """An encrypted key, because tfsctl does not ask for passwords, and a missing key."""
     from cryptography.hazmat.primitives import serialization as pem
 
     assert secure.tls.key
@@ -166,7 +166,7 @@ def test_a_unix_socket_over_tls(secure: Secure) -> None:
 
 
 def pass_on(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes, and that no more comes."""
+    """Forward all data, and the end of the data."""
     while chunk := source.recv(65536):
         sink.sendall(chunk)
     with suppress(OSError):  # gone already
@@ -214,7 +214,7 @@ def test_a_socket_that_is_not_there_is_named(run_cli: RunCli, tmp_path: Path) ->
 
 @BOTH
 def test_an_http_proxy_is_used_even_to_this_machine(served: Served, run_cli: RunCli, transport: Transport) -> None:
-    """--proxy is gone through even to this machine: REST as a proxied request, gRPC in a tunnel."""
+    """--proxy is used even for this machine: a proxied request for REST, a tunnel for gRPC."""
     port = served.rest_port if transport == "rest" else served.grpc_port
     with running_proxy() as proxy:
         address = [f"--{transport}", "--host", HOST, "--port", port, "--model", "echo"]
@@ -238,7 +238,7 @@ def test_a_proxy_that_is_not_there(served: Served, run_cli: RunCli, transport: T
 
 
 def test_a_proxy_of_the_environment_that_cannot_be_used(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SOCKS, say: told in plain words, without its password."""
+    """For example SOCKS: the error explains it, without the password."""
     monkeypatch.setenv("ALL_PROXY", "socks5://me:s3cret@127.0.0.1:9")
     result = run_cli("metadata", "--host", "serving.invalid", "--model", "echo")
     assert result.code == 2
@@ -248,7 +248,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used(run_cli: RunCli, monkeyp
 
 @BOTH
 def test_compressed_requests_are_smaller_and_understood(served: Served, transport: Transport) -> None:
-    """What is sent is a fraction of what is meant, and is understood."""
+    """The compressed request is much smaller, and is answered."""
     port = served.rest_port if transport == "rest" else served.grpc_port
     large = np.zeros(200_000, np.float32)
     sent = []
@@ -262,8 +262,8 @@ def test_compressed_requests_are_smaller_and_understood(served: Served, transpor
     assert sent[1] < sent[0] / 20
 
 
-def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
-    """REST: one connection for both requests, or one for each. gRPC: pings while nothing else is said."""
+def test_keepalive_of_idle_connections(served: Served) -> None:
+    """REST: one connection for both requests, or one for each. gRPC: pings while the connection is idle."""
     for keepalive_s, connections in ((3600.0, 1), (0.05, 2)):
         with running_proxy() as proxy:
             connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
@@ -286,7 +286,7 @@ def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
 
 
 def test_a_gateway_with_a_path_and_a_token(served: Served, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--url says host, port and path; the token comes from a variable, and is in no output."""
+    """--url has host, port and path; the token is from a variable, and is never printed."""
     monkeypatch.setenv("TOKEN", "s3cret")
     with running_gateway(served.rest_port, path="/models", authorization="Bearer s3cret") as port:
         url = ["--url", f"http://{HOST}:{port}/models/"]
@@ -356,7 +356,7 @@ def grpc_server(metadata: list[Any]) -> Iterator[int]:
 
 @contextmanager
 def port_that_never_connects() -> Iterator[int]:
-    """A port whose queue is full: the kernel lets nobody in."""
+    """A port whose accept queue is full: the kernel completes no connection."""
     with ExitStack() as sockets, socket.socket() as listener:
         listener.bind((HOST, 0))
         listener.listen(0)
@@ -417,7 +417,7 @@ INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
     ids=["body", "flood of body", "headers", "one header", "interim answers", "flood of interim answers"],
 )
 def test_the_timeout_is_for_the_whole_answer(beginning: bytes, drop: bytes, pause_s: float) -> None:
-    """A server that sends a byte now and then, or always, is not waited for beyond the timeout."""
+    """The timeout ends a request to a server that keeps sending bytes."""
     with (
         dripping_server(beginning, drop, pause_s) as port,
         open_client("rest", HOST, port, timeout_s=0.3) as client,
@@ -462,6 +462,6 @@ def test_options_that_a_transport_lacks_are_refused_before_anything_is_sent(
 
 
 def test_a_rejected_request_says_who_refused(served: Served) -> None:
-    """A proxy that does not speak HTTP gives no answer that looks like TensorFlow Serving."""
+    """An answer of a proxy does not look like one of TensorFlow Serving."""
     with open_client("rest", HOST, served.grpc_port) as client, pytest.raises(RequestRejected):
         client.status(ECHO)

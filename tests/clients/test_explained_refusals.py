@@ -1,4 +1,4 @@
-"""What the embedded server can be made to refuse or to fail at, in TensorFlow Serving's words, is explained."""
+"""Errors of the embedded server, which are those of TensorFlow Serving, are explained."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ PREDICT = "/v1/models/echo:predict"
     ],
 )
 def test_a_refusal_over_rest(served: Served, path: str, body: str, cause: str) -> None:
-    """Each in the words the server gives for it."""
+    """Each error has the message of the server."""
     status, answer, _ = rest(served, "POST", path, body.encode())
     assert status >= 400
     found = explain(answer.decode())
@@ -97,7 +97,7 @@ F32 = np.array([1.0], np.float32)
 def test_a_refusal_over_grpc(
     served: Served, signature: str, outputs: tuple[str, ...], inputs: Mapping[str, Any], cause: str
 ) -> None:
-    """Asked as any program would: with a channel as gRPC makes it."""
+    """The request is sent through a channel of grpcio."""
     with grpc.insecure_channel(f"{HOST}:{served.grpc_port}") as channel:
         call = channel.unary_unary(
             "/tensorflow.serving.PredictionService/Predict",
@@ -135,7 +135,7 @@ def test_a_label_moved_too_early(served: Served) -> None:
 
 
 def log_of(folder: Path, *flags: str, until: tuple[str, ...] = ()) -> str:
-    """What the server prints with these flags, until it ends or has said all of that."""
+    """The log of a server with these flags, until it ends or all of the texts are in it."""
     port, rest_port = free_ports(2)
     log = folder / "log"
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", f"--rest_api_port={rest_port}"]

@@ -31,7 +31,7 @@ METHODS = {
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Every method of TensorFlow Serving that is asked, answered by one function."""
+    """Answers every method of TensorFlow Serving with one function."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -161,7 +161,7 @@ def test_an_inconsistent_response_is_the_fault_of_the_server() -> None:
 
 
 def test_a_refusal_carries_status_and_words() -> None:
-    """What the server says is what the error says."""
+    """The error has the message of the server."""
 
     def answer(_request: Any, context: grpc.ServicerContext) -> Any:
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Expects arg[0] to be float but string is provided")
@@ -209,7 +209,7 @@ def test_a_slow_answer_is_not_waited_for() -> None:
         is_over.set()
 
 
-def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """http_proxy is for other hosts; here it leads nowhere, and the server is reached."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with client_of(lambda _request, _context: protos.GetModelStatusResponse()) as client:
@@ -225,7 +225,7 @@ def test_an_ipv6_address_is_reached() -> None:
 
 
 def test_the_error_of_an_unreachable_server_is_short() -> None:
-    """The account gRPC gives of a refused connection is cut to what happened."""
+    """GRPC's long message for a refused connection is cut to the reason."""
     with GrpcClient("127.0.0.1", 9) as client, pytest.raises(ServerUnreachable) as caught:
         client.status(MODEL)
     assert caught.value.message == "no answer from 127.0.0.1:9: Connection refused"

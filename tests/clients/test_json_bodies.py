@@ -1,4 +1,4 @@
-"""The quick way to JSON and the careful one say the same."""
+"""The fast and the general conversion to JSON give the same values."""
 
 from __future__ import annotations
 

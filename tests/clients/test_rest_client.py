@@ -47,7 +47,7 @@ def metadata_answer(outputs: Outputs, *, version: int = 1) -> dict[str, Any]:
 
 
 class Server:
-    """Answers of a TensorFlow Serving that is not there; keeps what it was asked."""
+    """Answers requests in place of a server, and keeps the requests."""
 
     def __init__(self, predict: bytes, outputs: Outputs) -> None:
         self.predict = predict
@@ -144,8 +144,8 @@ def test_an_empty_batch_keeps_its_inner_shape() -> None:
     assert predict(b'{"outputs": []}', {"y": ("DT_FLOAT", ["-1", "3"])})["y"].shape == (0, 3)
 
 
-def test_the_signature_is_asked_for_once() -> None:
-    """Many predictions need one look at the metadata."""
+def test_the_signature_is_fetched_once() -> None:
+    """Many predictions need one request for metadata."""
     server = Server(b'{"outputs": [1.0]}', {"y": ("DT_FLOAT", ["-1"])})
     with client_of(server) as client:
         for _ in range(3):
@@ -163,7 +163,7 @@ def test_signature_of_a_version_is_cached() -> None:
 
 
 def test_signature_is_fetched_again_for_a_new_version() -> None:
-    """A version with other outputs may be loaded meanwhile: the metadata is asked for again."""
+    """If a version with other outputs was loaded, the metadata are fetched again."""
     server = Server(b'{"outputs": [1]}', {"y": ("DT_INT32", ["-1"])})
     with client_of(server) as client:
         client.predict(MODEL, {"x": np.array([1.0], np.float32)})
@@ -172,7 +172,7 @@ def test_signature_is_fetched_again_for_a_new_version() -> None:
 
 
 def test_metadata_leaves_out_internal_signatures() -> None:
-    """`__saved_model_init_op` is nothing anybody can ask for."""
+    """`__saved_model_init_op` cannot be called."""
     with client_of(Server(b"", {"y": ("DT_FLOAT", ["-1"])})) as client:
         served = client.metadata(MODEL)
     assert (served.version, list(served.signatures)) == (1, ["serving_default"])
@@ -265,7 +265,7 @@ def test_an_answer_that_is_no_metadata_is_an_error(body: object) -> None:
 def test_a_broken_connection_is_an_error_with_a_hint(
     failure: Exception, expected: type[TfsctlError], hint: str
 ) -> None:
-    """What happened is said without error numbers, and what to do about it."""
+    """The message has no error number, and a hint."""
     with client_of(failing(failure)) as client, pytest.raises(expected) as caught:
         client.status(MODEL)
     assert hint in caught.value.hint
@@ -289,8 +289,8 @@ def test_interrupting_a_request_leaves_the_client_usable() -> None:
         assert client.status(MODEL) == ()
 
 
-def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY is for other hosts: a local server is reached, or not, by itself."""
+def test_a_proxy_of_the_environment_is_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY is for other hosts: a local server is reached directly."""
     with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")

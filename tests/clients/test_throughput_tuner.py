@@ -1,4 +1,4 @@
-"""How batches grow: until throughput stops rising, and never past what the server takes."""
+"""Batches grow until throughput stops rising, or the server refuses them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(
     seconds: float,
     row_bytes: int = 10,
 ) -> RequestSettings:
-    """Answer requests as a server of that latency would, for so long; the settings it came to."""
+    """Simulate a server with this latency for a time; returns the settings of the tuner."""
     end = now[0] + seconds
     while now[0] < end:
         settings = tuner.settings
@@ -27,7 +27,7 @@ def run(
 
 
 def grown(latency_s: Callable[[RequestSettings], float], **options: int) -> RequestSettings:
-    """The settings after a while, before it is tried again."""
+    """The settings at the end of the first tuning."""
     now = [0.0]
     return run(ThroughputTuner(None, None, clock=lambda: now[0]), now, latency_s, seconds=1.9, **options)
 
@@ -38,12 +38,12 @@ def test_rows_grow_with_the_cost_of_a_request() -> None:
 
 
 def test_rows_stop_growing_without_gain() -> None:
-    """1 ms a row: a batch is no better than a row, and a few more at once are none."""
+    """1 ms per row: neither larger batches nor more requests at a time are faster."""
     assert grown(lambda settings: settings.rows * 0.001 * settings.concurrency).rows <= 64
 
 
 def test_concurrency_of_a_parallel_server() -> None:
-    """A server whose latency does not depend on how many ask gets asked by many."""
+    """If the latency does not depend on the number of requests, the concurrency grows."""
     assert grown(lambda _setting: 0.002).concurrency == MAX_CONCURRENCY
 
 
@@ -81,7 +81,7 @@ def test_tunes_again_after_a_load_change() -> None:
 
 @pytest.mark.parametrize(("rows", "concurrency"), [(7, 3), (7, None), (None, 3)])
 def test_given_values_stay_fixed(rows: int | None, concurrency: int | None) -> None:
-    """--batch-size and --concurrency are taken at their word."""
+    """--batch-size and --concurrency are not tuned."""
     now = [0.0]
     tuner = ThroughputTuner(rows, concurrency, clock=lambda: now[0])
     found = run(tuner, now, lambda settings: 0.001 + settings.rows * 1e-6, seconds=3)

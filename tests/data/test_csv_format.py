@@ -191,10 +191,10 @@ def test_complex_numbers_are_read_as_python_and_mathematicians_write_them(tmp_pa
     ],
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.txt", "t.json"])
-def test_an_encoding_is_named_or_told_by_a_byte_order_mark(
+def test_an_encoding_is_that_of_the_option_or_the_byte_order_mark(
     tmp_path: Path, encoding: str, option: str | None, name: str
 ) -> None:
-    """Named, or told by a byte order mark; in every format of text."""
+    """An option or a byte order mark names the encoding, in every format of text."""
     text = {
         "t.csv": "text\ncafé\nñ\n",
         "t.csv.gz": "text\ncafé\nñ\n",
@@ -316,7 +316,7 @@ def test_text_that_is_no_delimiter_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["utf9", "base64", "rot13", "", "\0"])
 def test_codecs_that_do_not_decode_text_are_refused(text: str) -> None:
-    """Codecs that do not decode text are none."""
+    """Codecs that do not decode text are not encodings."""
     with pytest.raises(InvalidInput, match="is not a known text encoding"):
         parse_encoding(text)
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, strange or made to do harm: one error that says so, and the rows before it."""
+"""Damaged and malicious files: one error, after the rows before the damage."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_invalid_deflate_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [-1, -5, -9])
 def test_records_before_the_damage_are_read(tmp_path: Path, left: int) -> None:
-    """A file cut short, or one with a wrong checksum, gives what comes before."""
+    """The records before the damage are read, in a truncated file or one with a wrong checksum."""
     records = []
     for value in (1.0, 2.0, 3.0):
         example = protos.Example()
@@ -102,7 +102,7 @@ def test_records_before_the_damage_are_read(tmp_path: Path, left: int) -> None:
 
 
 def test_a_record_of_an_enormous_length(tmp_path: Path) -> None:
-    """No memory is taken for what is not there, though the checksum of the length is right."""
+    """No memory is allocated for missing data, although the checksum of the length is right."""
     from tfsctl.core.tfrecord import masked_crc32c
 
     length = struct.pack("<Q", 1 << 60)

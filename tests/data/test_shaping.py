@@ -1,4 +1,4 @@
-"""Columns find their inputs, values their dtype, and what does not fit is named by its row."""
+"""Columns are matched to inputs and values cast to dtypes; an error names the row that does not fit."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_json_value_that_does_not_fit_is_named(tmp_path: Path, value: Any, mes
 
 
 def test_rows_before_one_that_does_not_fit_come_first(tmp_path: Path) -> None:
-    """What is good is not lost for what follows."""
+    """Rows before the error are returned."""
     source = open_source(str(written(tmp_path / "x.csv", "x", "1", "2", "three")), NUMBER)
     take = batch_reader(shape_rows(source, NUMBER))
 
@@ -173,7 +173,7 @@ def test_columns_are_matched_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_column_that_is_missing_is_named(tmp_path: Path, renamed: dict[str, str], message: str, hint: str) -> None:
-    """With what may have been meant."""
+    """The hint suggests the most similar column."""
     path = written(tmp_path / "x.csv", "aera,city", "1,Bern")
     wanted = signature(area=("float32", (None,)), city=("string", (None,)))
 

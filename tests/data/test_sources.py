@@ -1,4 +1,4 @@
-"""Every kind of file becomes the arrays a signature wants."""
+"""Files of every format become the arrays of a signature."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_json_numbers_out_of_range(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_lines_of_stdin_are_text(monkeypatch: pytest.MonkeyPatch, typed: bytes, wanted: list[bytes]) -> None:
-    """Nothing is decided by how a line begins: each line is the text, also in gzip."""
+    """Each line is text, however it begins, also in gzip."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(typed))))
 
     assert read("-", TEXT) == {"text": wanted}

@@ -250,7 +250,7 @@ def test_synthetic_rows_show_independence_if_every_operation_treats_rows_alone(e
 
 
 def test_softmax_over_the_batch_is_reported_as_dependent_rows(export: Export) -> None:
-    """A softmax over the batch is found out, and said."""
+    """A softmax over the batch is detected, and noted."""
     layer = 'keras.layers.Lambda(lambda t: keras.ops.softmax(t, axis=0), output_shape=(2,), name="share")'
     result = export(CHECKED + f"    model, samples = keras.Model(x, {layer}(x)), [[1., 2.], [3., 4.]]\n", "--json")
     assert result.document["row_independent"] == {"serving_default": False}

@@ -1,4 +1,4 @@
-"""Requests made up from a signature: what they are, and that a server answers them."""
+"""Example requests for a signature: their values, and that a server answers them."""
 
 from __future__ import annotations
 

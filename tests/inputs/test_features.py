@@ -1,4 +1,4 @@
-"""What people type becomes the examples that classify and regress take, or an explanation."""
+"""Typed features become examples for classify and regress, or an error."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_body_may_have_a_context() -> None:
 
 
 def test_named_values_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows -i is one value, whatever it looks like; a file is its bytes, or what its name says."""
+    """-i takes one value, whatever it looks like; the suffix of a file tells its format (default: bytes)."""
     monkeypatch.chdir(tmp_path)
     Path("photo.jpg").write_bytes(b"\xff\xd8")
     Path("words.txt").write_text("5\n")

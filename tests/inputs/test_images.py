@@ -1,4 +1,4 @@
-"""Images become what a signature wants."""
+"""Images are converted to the input of a signature."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_long_values_are_cut_in_messages(wanted: Signature, typed: str) -> None:
 
 
 def test_named_values_complete_a_row() -> None:
-    """Pairs typed and pairs given with -i make one row; only a name said again begins the next."""
+    """Pairs of arguments and of -i make one row; a repeated name starts the next row."""
     shaped = shape_inputs(["area=1"], HOUSE, ["city=a b=c"])
     assert (shaped["area"].tolist(), shaped["city"].tolist()) == ([1.0], [b"a b=c"])
 
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_fit_is_refused(
 
 
 def test_a_file_that_is_not_there_is_not_found() -> None:
-    """A hint tells how text is written that only looks like a file."""
+    """A hint shows how to send text that looks like a file."""
     with pytest.raises(NotFound, match=r"^no file nope\.txt$") as caught:
         shape_inputs([], TEXT, ["text=@nope.txt"])
     assert caught.value.hint == "to send text that begins with @, write NAME=@… without -i"
@@ -165,7 +165,7 @@ def test_an_array_is_cast_where_no_value_changes(array: np.ndarray, dtype: str, 
     "wanted", [TEXT, TEXT_COLUMN, NUMBER, NUMBER_COLUMN, VECTOR, PAIR_OF_VECTORS, SCALAR, ANY, HOUSE]
 )
 def test_the_example_fits(wanted: Signature) -> None:
-    """What an error proposes to type is accepted."""
+    """The example in the hint of an error is accepted."""
     words = [example_arguments(wanted, for_shell=False)]
     found = shape_inputs(words, wanted)
     assert found.keys() == {spec.name for spec in wanted.inputs}

@@ -105,7 +105,7 @@ def test_one_input_is_shaped_to_its_signature(wanted: Signature, typed: list[str
     ],
 )
 def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) -> None:
-    """Pairs, objects and bodies name each value; a name said again begins the next row."""
+    """Pairs, objects and bodies name each value; a repeated name starts the next row."""
     shaped = shape_inputs(typed, HOUSE)
     assert (shaped["area"].tolist(), shaped["city"].tolist()) == (area, city)
 

@@ -1,4 +1,4 @@
-"""Command lines called in-process: the streams they get, and what they did."""
+"""Run command lines in this process, with streams in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Result:
-    """What one command line did."""
+    """The outcome of one command line."""
 
     stdout: str
     stderr: str

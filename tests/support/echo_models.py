@@ -31,7 +31,7 @@ def echo_model_flags(folder: Path) -> list[str]:
 
 
 def write_echo_model(version_dir: Path, signatures: Mapping[str, Inputs] | None = None) -> None:
-    """Write one version: each signature gives its inputs back, under the same names."""
+    """Write one version: each signature returns its inputs under the same names."""
     saved = protos.SavedModel(saved_model_schema_version=1)
     graph = saved.meta_graphs.add()
     graph.meta_info_def.tags.append("serve")

@@ -1,4 +1,4 @@
-"""A `docker` on PATH that answers what it was told to, for what a real one cannot be made to do here.
+"""A fake `docker` on PATH with scripted answers, for situations that a real one does not produce on demand.
 
 Strict both ways: a call that was not expected fails, and so does the test that expected one which never came. Run as a
 program it is the fake; imported, `FakeDocker` puts it on PATH and tells it.

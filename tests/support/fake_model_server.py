@@ -1,6 +1,6 @@
 """A program that passes for `tensorflow_model_server`: takes its flags, loads for a while, answers model status.
 
-Run as a program it is the fake; imported, `install` puts it on PATH. What it does is told by variables:
+Run as a program it is the fake; imported, `install` puts it on PATH. Variables configure it:
 FAKE_LOAD_S (how long it loads), FAKE_STATE (the state it reports), FAKE_DIES (the status it ends with instead).
 """
 
@@ -62,7 +62,7 @@ def log(line: str) -> None:
 
 
 def terminate(_number: int, _frame: FrameType | None) -> None:
-    """End as a server that was asked to."""
+    """Exit as a server does on SIGTERM."""
     log("fake model server: terminated")
     os._exit(0)
 

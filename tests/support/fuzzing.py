@@ -24,7 +24,7 @@ _NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_l
 
 @dataclass
 class Findings:
-    """How many requests were answered how, and what was wrong: a hang, a break, a failure without a word."""
+    """The number of answers of each kind, and the problems: hangs, broken connections, errors without a message."""
 
     answers: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -114,7 +114,7 @@ def ask_grpc(channel: grpc.Channel, call: GrpcCall, findings: Findings) -> None:
 
 
 def say(host: str, port: int, noise: bytes, findings: Findings) -> None:
-    """Send what may be no request, hear what comes for a moment, hang up: the connection must end."""
+    """Send bytes that may not be a request, read for a moment, and close: the connection must end."""
     try:
         with socket.create_connection((host, port), timeout=ANSWER_S) as connection:
             connection.sendall(noise)

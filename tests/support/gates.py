@@ -28,13 +28,13 @@ class Gate:
 
     @property
     def runs(self) -> int:
-        """How many runs have come to the gate so far."""
+        """The number of runs that have reached the gate."""
         with suppress(BlockingIOError):  # none since the last look
             self._runs += len(os.read(self._readers[0], 65536))
         return self._runs
 
     def wait_for_run(self, number: int = 1) -> None:
-        """Wait until so many runs have come to the gate."""
+        """Wait until this number of runs have reached the gate."""
         wait_for(lambda: self.runs >= number)
 
     def open(self) -> None:

@@ -26,7 +26,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """How clients name it."""
+        """The URL of the proxy."""
         return f"http://{HOST}:{self.port}"
 
 

@@ -85,7 +85,7 @@ class GraphModel:
         name: str = "serving_default",
         method: str = PREDICT,
     ) -> None:
-        """Name tensors of the graph: by alias, `tensor dtype` (float32 where none is said)."""
+        """Name tensors of the graph: by alias, `tensor dtype` (default: float32)."""
         definition = self.meta_graph.signature_def[name]
         definition.method_name = method
         for infos, chosen in ((definition.inputs, inputs), (definition.outputs, outputs)):

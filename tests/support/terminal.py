@@ -65,7 +65,7 @@ class Terminal:
         return came
 
     def wait(self) -> int:
-        """Wait for the program to end by itself; returns its exit code."""
+        """Wait for the program to end; returns its exit code."""
         while self._read():
             pass
         return self._process.wait(timeout=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What the tests of commands share: the end of servers that a command left running."""
+"""Fixtures of the tests of commands: stop servers that a command left running."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfsctl.engines.registry import fleet
 
 @pytest.fixture
 def _nothing_is_left(_isolated: None) -> Iterator[None]:
-    """No test leaves a server behind."""
+    """Stop the servers that a test left running."""
     yield
     for each in fleet.servers():
         server_control.stop(each.record)

@@ -1,4 +1,4 @@
-"""`tfsctl predict --file`: outputs that take no more, that are empty, or were complete already."""
+"""`tfsctl predict --file`: outputs on a full disk, without rows, and of a run that was already complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def options(server: Served) -> list[object]:
 
 
 def test_full_disk_on_stdout(served: Served, tmp_path: Path) -> None:
-    """One line says so, for typed rows and for those of a file; `| head` ends quietly."""
+    """One error line, for typed rows and for rows of a file; with `| head`, there is no error."""
     ones = tmp_path / "ones.csv"
     ones.write_text("x\n" + "1\n" * 300)
     command = [sys.executable, "-m", "tfsctl", *map(str, options(served))]
@@ -36,7 +36,7 @@ def test_full_disk_on_stdout(served: Served, tmp_path: Path) -> None:
 def test_a_file_without_rows_gives_an_output_with_its_header(
     served: Served, tmp_path: Path, run_cli: RunCli, name: str
 ) -> None:
-    """The output is there all the same, and says what would be in it."""
+    """The output file exists, and has the names of its columns."""
     (tmp_path / "in.csv").write_text("x\n")
 
     result = run_cli(*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / name)
@@ -75,7 +75,7 @@ def test_highest_classes_of_each_row(
     name: str,
     written: str,
 ) -> None:
-    """--top and --labels make of an output its highest scores and what they are of, for rows in files and typed ones."""
+    """--top and --labels replace an output by its highest classes, for rows of a file and for typed rows."""
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text(ROWS)
     Path("abc.txt").write_text("a\nb\nc\n")
@@ -93,7 +93,7 @@ def test_highest_classes_of_each_row(
 def test_number_of_labels_must_match(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
 ) -> None:
-    """They are counted against the classes; a file without rows has the columns all the same."""
+    """The number of labels must be that of the classes; a file without rows has the same columns."""
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text(ROWS)
     Path("two.txt").write_text("a\nb\n")
@@ -108,7 +108,7 @@ def test_number_of_labels_must_match(
 
 
 def test_resume_after_a_kill_at_the_end(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
-    """Its marks are still there, the files they are of are not: nothing stands in the way of another run."""
+    """The checkpoint is left, but its files are gone, so another run can start."""
     (tmp_path / "in.csv").write_text("x\n1\n")
     command = [*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
     mark = {"about": {}, "through": 1, "rows": 1, "rejects": 0, "files": {"out.csv.partial": 6}}

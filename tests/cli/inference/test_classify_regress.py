@@ -63,7 +63,7 @@ def _registered(classifiers: Served) -> None:
     ],
 )  # fmt: skip
 def test_features_become_examples(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
-    """A value a line, or a class a line after its row; several signatures each under its name."""
+    """One value per line, or the number of a row and a class; several signatures have headings."""
     result = run_cli(typed[0], over, *typed[1:])
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
 
@@ -83,7 +83,7 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
 
 
 def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
-    """Over gRPC: TensorFlow Serving refuses a signature that is named twice in a MultiInference, REST asks it twice."""
+    """Over gRPC, TensorFlow Serving refuses a signature named twice in a MultiInference; REST sends two requests."""
     twice = ["regress", *HALF, "--signature", "regress_x_to_y", "--signature", "regress_x_to_y", "x=1.0"]
     refused = run_cli(*twice, "--grpc")
     assert (refused.stdout, refused.code) == ("", 5)
@@ -114,7 +114,7 @@ def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
     ],
 )
 def test_errors_are_explained(run_cli: RunCli, over: str, typed: list[str], code: int, message: str) -> None:
-    """Before anything is sent where that is possible, else in the server's words; nothing on stdout."""
+    """The error is found before sending if possible, otherwise it is the server's; stdout is empty."""
     result = run_cli(typed[0], over, *typed[1:])
     assert (result.stdout, result.code) == ("", code)
     assert message in result.stderr
@@ -134,7 +134,7 @@ REGRESS = ["regress", *HALF, "--signature", "regress_x_to_y"]
     ],
 )
 def test_stdin_is_lines_or_one_document(run_cli: RunCli, options: list[str], stdin: str, printed: str) -> None:
-    """--format decides, and never the first character."""
+    """--format decides, not the first character."""
     result = run_cli(*REGRESS, *options, stdin=stdin)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
 
@@ -169,7 +169,7 @@ def test_raw_bodies_are_posted_to_their_verb(run_cli: RunCli) -> None:
 
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_the_repl_classifies_and_regresses(classifiers: Served, over: str) -> None:
-    """:verb chooses how the model is asked; the signature is the one chosen, or the one that fits."""
+    """:verb chooses the method; the signature is the chosen one, or the one that fits."""
     target = Target(ModelRef("zoo"), classifiers.host, classifiers.rest_port, classifiers.grpc_port, "rest")
     with ReplSession(target) as session:
         handle_line(session, f":{over}")

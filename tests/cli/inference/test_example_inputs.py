@@ -61,7 +61,7 @@ def test_features_are_predicted(run_cli: RunCli, over: str, typed: list[str], pr
 
 @OVER
 def test_features_of_a_remote_server(run_cli: RunCli, half_plus_two: Served, over: str) -> None:
-    """The input's name or --example says so; integers are sent again as floats if the model reads floats."""
+    """The input's name or --example decides; integers are sent again as floats if the model reads floats."""
     port = half_plus_two.rest_port if over == "--rest" else half_plus_two.grpc_port
     address = ("--host", half_plus_two.host, "--port", port)
     result = run_cli(*PREDICT, over, *address, "--example", "x=1", "x=2.0")

@@ -19,7 +19,7 @@ from tfsctl.serving_config.serving_config import ServingConfig
 
 
 def test_models_come_from_the_record_of_the_server(tmp_path: Path) -> None:
-    """Only of a server that tfsctl started: another one at the same ports of another host has other models."""
+    """The record is not used for another server, at the same ports of another host."""
     for version in ("1", "2"):
         (tmp_path / "m" / version).mkdir(parents=True)
         (tmp_path / "m" / version / "saved_model.pb").touch()

@@ -1,4 +1,4 @@
-"""What the shell completes after Tab, as its script asks for it."""
+"""Shell completion, called as the script of the shell calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfsctl.engines.server_record import ServerRecord
 
 
 def completed(line: str, folder: Path, **environment: str) -> list[str]:
-    """The words for the last one of a command line in bash."""
+    """The completions of the last word of a command line in bash."""
     variables = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TFSCTL_COMPLETE": "complete_bash"}
     done = subprocess.run(
         [sys.executable, "-c", "from tfsctl.cli import main; raise SystemExit(main())"],

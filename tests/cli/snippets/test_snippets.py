@@ -1,4 +1,4 @@
-"""`--show` and `--dry-run`: what is printed runs, and asks the same; secrets are in none of it."""
+"""`--show` and `--dry-run`: the printed program sends the same request, and holds no secrets."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ ECHO_TEXT = ["--model", "echo", "--signature", "text"]
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    """Mutual TLS for everything."""
+    """A server with mutual TLS for REST and gRPC."""
     with secure_server(tmp_path_factory.mktemp("secure")) as server:
         yield server
 
 
 def run(script: str, *shell: str, **environment: str) -> str:
-    """Run what was printed, with a shell or an interpreter that reads it from stdin; returns its stdout."""
+    """Run a printed script with a shell or interpreter that reads stdin; returns its stdout."""
     done = subprocess.run(
         shell, input=script, capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=False
     )
@@ -54,7 +54,7 @@ def run_official_client(program: str, with_tensorflow: ForkServer) -> str:
 
 
 def shown(run_cli: RunCli, *typed: object) -> str:
-    """What a command prints in the place of asking."""
+    """What `predict` prints instead of sending the request."""
     result = run_cli("predict", *typed)
     assert (result.stderr, result.code) == ("", 0)
     return result.stdout
@@ -103,7 +103,7 @@ def words_of(printed: str) -> list[str]:
 
 
 def call_like_grpcurl(printed: str) -> tuple[list[str], Any]:
-    """Make the call of a grpcurl command line: its JSON read as the message its method takes; the words, the answer."""
+    """Send the JSON of a grpcurl command line to its method; returns the words of the command line and the answer."""
     from google.protobuf import json_format
 
     words = words_of(printed)
@@ -117,7 +117,7 @@ def call_like_grpcurl(printed: str) -> tuple[list[str], Any]:
 
 
 def methods_by_reflection(port: int) -> set[str]:
-    """The methods a server tells of itself, as grpcurl looks them up."""
+    """The methods that the server's reflection lists, as grpcurl looks them up."""
     from google.protobuf import descriptor_pb2
 
     request = protos.ServerReflectionRequest(file_containing_symbol="tensorflow.serving.PredictionService")
@@ -139,7 +139,7 @@ def methods_by_reflection(port: int) -> set[str]:
 
 @pytest.mark.usefixtures("registered")
 def test_a_grpcurl_command_line(run_cli: RunCli, served: Served) -> None:
-    """Its method is one the server's reflection tells, its JSON is the message, and the answer is the same."""
+    """The server's reflection lists the method, the JSON is the message, and the answer is the same."""
     printed = shown(run_cli, *ECHO_TEXT, "--show", "grpcurl", AWKWARD)
     words, response = call_like_grpcurl(printed)
     assert words[:2] == ["grpcurl", "-plaintext"]
@@ -151,7 +151,7 @@ def test_a_grpcurl_command_line(run_cli: RunCli, served: Served) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_an_httpie_command_line(run_cli: RunCli) -> None:
-    """Every word HTTPie gets; and it asks the same."""
+    """All arguments of HTTPie, which sends the same request."""
     printed = shown(run_cli, "--model", "echo", "-H", "x-a: b c", "--timeout", "5", "--show", "http", "1.5")
     words = words_of(printed)
     assert words[:5] == ["http", "--timeout", "5", "--ignore-stdin", "--raw"]
@@ -166,7 +166,7 @@ BESIDE_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def shown_with_certificates(run_cli: RunCli, secure: Secure, transport: Transport, program: str) -> str:
-    """What is printed for a call over mutual TLS with a secret header, which must not be in it."""
+    """The printed command for a call over mutual TLS with a secret header, which it must not contain."""
     files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
     files += ["--header-env", "authorization=Bearer TOKEN"]
     printed = shown(run_cli, *secure.options(transport), *files, "--show", program, "1.5")
@@ -197,7 +197,7 @@ def test_certificates_in_a_program_of_the_official_client(
 
 @pytest.mark.server
 def test_a_grpcurl_command_line_with_certificates(secure: Secure, run_cli: RunCli) -> None:
-    """Its words, for what is not installed here."""
+    """Only the words are checked, because grpcurl is not installed."""
     files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
     words = words_of(shown(run_cli, *secure.options("grpc"), *files, "--timeout", "5", "--show", "grpcurl", "1.5"))
     assert words[:9] == [
@@ -279,7 +279,7 @@ def test_a_dry_run_prints_the_request(run_cli: RunCli, served: Served) -> None:
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("verb", ["classify", "regress"])
 def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str, with_tensorflow: ForkServer) -> None:
-    """Over both transports; no model is run."""
+    """They are printed for both transports; no request is sent."""
     typed = [verb, "--model", "half_plus_two", "x=2.0"]
     rest = run_cli(*typed, "--show", "curl")
     assert rest.code == 0, rest.stderr

@@ -62,7 +62,7 @@ def test_manifests_without_samples_are_ignored(tmp_path: Path, document: object)
 
 
 def test_long_samples_are_not_examples() -> None:
-    """A sample that is too long to paste is replaced by made-up values."""
+    """A sample that is too long to paste is replaced by placeholder values."""
     signature = Signature("serving_default", (TEXT,), (SCORE,), sample={"text": "x" * 1000})
     assert example_row(signature) == "some text"
 

@@ -1,4 +1,4 @@
-"""Answers in files: readable by those who use the format, whole or not at all, and gone on with."""
+"""Result files: other readers can read them, they appear when complete, and runs can be resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def halves(columns: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
 
 @pytest.mark.parametrize(("name", "delimiter"), [("r.csv", ","), ("r.tsv", "\t")])
 def test_csv_is_what_other_readers_read(tmp_path: Path, name: str, delimiter: str) -> None:
-    """A header, a cell a value, lists as JSON, and the digits a float32 needs."""
+    """A header, one cell per value, lists as JSON, and the digits a float32 needs."""
     write(tmp_path / name, *halves(COLUMNS))
 
     with (tmp_path / name).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -53,7 +53,7 @@ def test_csv_is_what_other_readers_read(tmp_path: Path, name: str, delimiter: st
 
 
 def test_json_lines_hold_each_row_as_it_is(tmp_path: Path) -> None:
-    """An object a row; NaN and Infinity bare, text that is not UTF-8 as b64: as TensorFlow Serving writes them."""
+    """One object per row; NaN and Infinity are bare, text that is not UTF-8 is b64, as in TensorFlow Serving."""
     write(tmp_path / "r.jsonl", *halves(COLUMNS))
 
     rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -85,7 +85,7 @@ def test_arrays_come_back(tmp_path: Path, dtype: str, shape: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("name", ["r.csv", "r.tsv", "r.jsonl", "r.npy", "r.npz"])
 def test_output_appears_when_complete(tmp_path: Path, name: str) -> None:
-    """Until all is written the file that was there before is; and a run goes on from what was noted, not after it."""
+    """The old file stays until the new one is complete; a resumed run continues at the checkpoint."""
     path = tmp_path / name
     path.write_text("what was there before")
     first, second = halves({"score": FLOATS[:, None]})
@@ -106,7 +106,7 @@ def test_output_appears_when_complete(tmp_path: Path, name: str) -> None:
 
 
 def test_values_that_a_format_cannot_hold(tmp_path: Path) -> None:
-    """With the format that can."""
+    """The hint names a format that can hold them."""
     wrong = {
         "x.npy": ({"x": FLOATS, "y": FLOATS}, "one array, not x, y"),
         "t.npz": ({"name": COLUMNS["name"]}, "name is text"),
@@ -130,7 +130,7 @@ def test_values_that_a_format_cannot_hold(tmp_path: Path) -> None:
     ],
 )
 def test_the_answer_to_one_request(tmp_path: Path, outputs: dict[str, Any], wanted: str) -> None:
-    """A line a row, or one line where the outputs are no batch."""
+    """One line per row, or one line if the outputs are not a batch."""
     write_results(tmp_path / "r.csv", outputs)
 
     assert (tmp_path / "r.csv").read_text() == wanted

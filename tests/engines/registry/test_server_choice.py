@@ -102,7 +102,7 @@ def test_the_server_of_a_model_does_not_run(fake_docker: FakeDocker) -> None:
 
 
 def test_no_server_was_started() -> None:
-    """Only then is it said so."""
+    """The note is printed only in that case."""
     assert server_choice.no_running_server().message == "no server started by tfsctl is running"
 
 

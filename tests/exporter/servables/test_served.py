@@ -1,4 +1,4 @@
-"""Servables that are not models, exported, served, and asked over REST and gRPC; values are compared with numpy."""
+"""Servables that are not models, exported, served and queried over REST and gRPC; numpy checks the values."""
 
 from __future__ import annotations
 

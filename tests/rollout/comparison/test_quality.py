@@ -123,6 +123,6 @@ def test_calibration_compares_scores_with_the_share_of_right_rows() -> None:
     ],
 )
 def test_unfit_targets_and_outputs(task: Task, target: list[float], output: object, words: str) -> None:
-    """What does not fit the task is said."""
+    """An error names what does not fit the task."""
     with pytest.raises(InvalidInput, match=words):
         Losses().add(task, np.array(target), np.array(output))

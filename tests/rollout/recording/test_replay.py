@@ -69,7 +69,7 @@ def test_pace_and_concurrency() -> None:
 
 
 def test_no_latencies_have_no_percentiles() -> None:
-    """Of no latencies there are none."""
+    """Without latencies there are no percentiles."""
     assert percentiles([]) is None
     assert percentiles(range(101)) == {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 

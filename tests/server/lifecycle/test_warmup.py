@@ -229,7 +229,7 @@ def test_warmup_requests_are_repeated(tmp_path: Path) -> None:
     write_records(tmp_path / "m" / "1" / WARMUP_FILE, [predict_log(x=[1])] * 2)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--num_request_iterations_for_warmup=3"]
     with running_flags(flags, tmp_path):
-        printed = (tmp_path / "server.log").read_text()  # TensorFlow and the log write to it side by side
+        printed = (tmp_path / "server.log").read_text()  # TensorFlow and the log both write to it
 
     assert printed.count("a warmup run") == 6
 

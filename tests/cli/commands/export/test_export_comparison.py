@@ -24,7 +24,7 @@ samples = [{{"x": 1.0}}, {{"x": 2.0}}, {{"x": 3.0}}]
 
 
 def test_versions_are_compared_right_after_the_export(export: Export) -> None:
-    """The first has none to compare with; the same again passes; another one crosses the threshold, and is published."""
+    """The first version has nothing to compare with; an equal one passes; a different one fails, but is published."""
     gate = ("--fail-if", "agreement<1", "--name", "scale")
     rows = export.folder / "rows.csv"
     rows.write_text("x\n" + "".join(f"{x}\n" for x in range(1, 41)), encoding="utf-8")

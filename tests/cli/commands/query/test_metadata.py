@@ -83,7 +83,7 @@ def test_directory_facts_and_signatures(run_cli: RunCli, echo_dir: Path, version
 
 @pytest.fixture
 def two_versions(tmp_path: Path) -> Path:
-    """A model with versions 2 and 10, and files beside them that are none."""
+    """A model with versions 2 and 10, and other files in the same directory."""
     base = tmp_path / "model"
     write_echo_model(base / "2")
     write_echo_model(base / "10")

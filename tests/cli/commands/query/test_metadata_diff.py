@@ -1,4 +1,4 @@
-"""`tfsctl metadata --diff`: versions, directories and running models side by side."""
+"""`tfsctl metadata --diff`: compare versions, directories and running models."""
 
 from __future__ import annotations
 

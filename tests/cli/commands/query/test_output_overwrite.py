@@ -123,7 +123,7 @@ def test_stdout_is_not_the_input(served: Served, rows: Path) -> None:
 
 
 def test_another_output_file_is_replaced(served: Served, run_cli: RunCli, rows: Path, tmp_path: Path) -> None:
-    """Results of an earlier run are no input."""
+    """The results of an earlier run are not an input."""
     output = tmp_path / "out.csv"
     output.write_text("old\n")
     address = ("--host", served.host, "--port", served.rest_port, "--model", "half_plus_two")

@@ -61,7 +61,7 @@ def document(text: str) -> dict[str, Any]:
     ],
 )
 def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
-    """Only the answer is on stdout: one value per line, or tab-separated values for several outputs."""
+    """Stdout has one value per line, or tab-separated values for several outputs."""
     result = run_cli("predict", over, *typed)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
 
@@ -225,7 +225,7 @@ def test_terminal_shows_bars(registered: ServerRecord, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest", "grpc"]) -> None:
-    """If the version is replaced, the new version answers by its own signature, and stderr says so."""
+    """If the version is replaced, the new version answers with its own signature, and a note says so."""
     base = tmp_path / "m"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
     requests = []
@@ -376,7 +376,7 @@ def test_ctrl_c_ends_with_130(tmp_path: Path, slow_server: SlowServer, over: str
 
 @OVER
 def test_notes_about_text_go_to_stderr(run_cli: RunCli, over: str, tmp_path: Path) -> None:
-    """The answer is printed all the same; --text leaves the notes out."""
+    """The answer is printed in any case; with --text, there are no notes."""
     text = ("--model", "echo", "--signature", "text")
 
     noted = run_cli("predict", over, *text, "txt=great")
@@ -409,6 +409,6 @@ def test_a_line_that_does_not_fit_is_named(run_cli: RunCli) -> None:
 
 
 def test_text_is_refused_with_files(run_cli: RunCli, tmp_path: Path) -> None:
-    """--format text says it for files; arguments and --format exclude each other."""
+    """For files, --format text is the option; arguments and --format exclude each other."""
     assert "--text cannot be used with --file" in run_cli("predict", "--text", "--file", tmp_path / "a.csv").stderr
     assert "'great' is an argument" in run_cli("predict", "great", "--format", "text").stderr

@@ -1,4 +1,4 @@
-"""`tfsctl predict --file`: files in, files out, whatever happens on the way."""
+"""`tfsctl predict --file`: formats, options, errors, interruptions and resumed runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ assert process.returncode == 0
 print(usage.ru_maxrss / 1024)
 """
 
-# Ctrl-C as often as asked, in the moment in which the arrays are put together.
+# Presses Ctrl-C the given number of times while the arrays are written to one file.
 _INTERRUPTED_AT_THE_END = """
 import os, shutil, signal, sys
 from tfsctl.cli import main
@@ -122,7 +122,7 @@ def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path
 
 
 def test_kept_columns_stand_in_front_of_the_answers(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
-    """Columns of the file stand in front of the answers; rejected rows have them too; numbers stay numbers."""
+    """Kept columns come before the outputs, also for rejected rows; numbers stay numbers."""
     (tmp_path / "in.csv").write_text("id;x;name\n007;1,5;=1+1\n8;0;b\n9;two;c\n10;4;-5\n")
     command = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "id,name"]
     output = tmp_path / "out.csv"
@@ -171,7 +171,7 @@ def test_the_hint_after_a_bad_row_works(server: Served, tmp_path: Path, run_cli:
 
 
 def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path: Path) -> None:
-    """The rows that are left get their own values, and a run with other columns is another one."""
+    """The remaining rows get their own values; a run with other columns cannot be resumed."""
     run = Run(server, ones, tmp_path / "out.csv", "--keep", "x")
     interrupted = run.start_and_wait_for_a_mark()
     interrupted.send_signal(signal.SIGINT)
@@ -253,7 +253,7 @@ def test_output_is_no_image_of_the_folder(tmp_path: Path, run_cli: RunCli, echo_
 def test_a_fixed_batch_size_is_kept_and_a_smaller_rest_refused(
     tmp_path: Path, run_cli: RunCli, echo_images: Served
 ) -> None:
-    """It gets as many rows a request as it takes; a rest that is smaller is refused, after the others."""
+    """Each request has exactly that number of rows; a smaller rest is refused after the others are answered."""
     (tmp_path / "x.csv").write_text("x\n1\n2\n3\n4\n5\n")
     command = [*options(echo_images, "images"), "--file", tmp_path / "x.csv"]
 
@@ -267,7 +267,7 @@ def test_a_fixed_batch_size_is_kept_and_a_smaller_rest_refused(
 
 
 def test_unloaded_version_is_followed(tmp_path: Path) -> None:
-    """If the version is replaced, the new version answers by its own signature, and stderr says so."""
+    """If the version is replaced, the new version answers with its own signature, and a note says so."""
     write_scale_model(tmp_path / "m" / "1", 10)
     with running_server({"m": tmp_path / "m"}, tmp_path) as server:
         argv = [sys.executable, "-m", "tfsctl", *map(str, options(server, "m")), "--file", "-"]
@@ -296,7 +296,7 @@ def test_unloaded_version_is_followed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def echo_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose model gives images of one pixel back, pairs and single values."""
+    """A server with signatures for images of one pixel, for pairs and for single values."""
     folder = tmp_path_factory.mktemp("images")
     signatures: dict[str, Inputs] = {
         "serving_default": {"image": ("uint8", (None, 1, 1, 3))},
@@ -309,7 +309,7 @@ def echo_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 class Run:
-    """`tfsctl predict --file … --output …` as a process, of a model that takes some milliseconds a request."""
+    """`tfsctl predict --file … --output …` as a process; the model takes some milliseconds per request."""
 
     def __init__(self, server: Served, ones: Path, output: Path, *more: str) -> None:
         self.output = output
@@ -319,15 +319,15 @@ class Run:
         self._argv += more
 
     def start(self, *more: str) -> subprocess.Popen[str]:
-        """Start it, with more options."""
+        """Start the process with more options."""
         return subprocess.Popen([*self._argv, *more], env=self._environment, stderr=subprocess.PIPE, text=True)
 
     def resume(self) -> subprocess.Popen[str]:
-        """Continue it, in large requests: the model is slow for each request, not for each row."""
+        """Resume the run with large requests: the model is slow per request, not per row."""
         return self.start("--resume", "--batch-size", "100")
 
     def start_and_wait_for_a_mark(self) -> subprocess.Popen[str]:
-        """Start it, and return when some of its answers are noted."""
+        """Start the process, and return when there is a checkpoint with some answers."""
         run = self.start()
         deadline = time.monotonic() + PATIENCE_S
         while not self.output.with_name(f"{self.output.name}.progress").exists():
@@ -373,7 +373,7 @@ def test_interrupted_run_is_resumed(
 
 
 def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run_cli: RunCli) -> None:
-    """A first Ctrl-C has no effect any more; a second one leaves files that --resume completes."""
+    """The first Ctrl-C has no effect then; the second one leaves files that --resume completes."""
     for times, code in ((1, 0), (2, 130)):
         output = tmp_path / f"out{times}.npz"
         command = [*map(str, options(server, "rows")), "--only", "y", "--file", str(ones), "--output", str(output)]
@@ -475,6 +475,6 @@ def test_typed_rows_are_written_to_a_file(served: Served, tmp_path: Path, run_cl
     refused = run_cli(*options(served, "none"), "1", "--output", tmp_path / "out.xls")
     assert refused.stderr.startswith(
         f"error: --output {tmp_path / 'out.xls'}: unknown file type"
-    )  # before anything is asked
+    )  # before anything is sent
     assert run_cli(*options(served, "echo"), "1", "2.5", "--output", tmp_path / "out.csv").code == 0
     assert (tmp_path / "out.csv").read_text() == "x\n1.0\n2.5\n"

@@ -1,4 +1,4 @@
-"""`tfsctl sample`: what it makes up, the model takes."""
+"""`tfsctl sample`: the model accepts the example request."""
 
 from __future__ import annotations
 

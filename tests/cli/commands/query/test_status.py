@@ -1,4 +1,4 @@
-"""`tfsctl status`, `tfsctl wait`: where versions are in their lives, while they come and go on a real server."""
+"""`tfsctl status` and `tfsctl wait`: the states of versions that are loaded and unloaded on a real server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tfsctl.errors import ExitCode
 
 @pytest.fixture(scope="module")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose model `echo` has version 1, then 2, which replaces it, then 3, which cannot be loaded."""
+    """A server whose model `echo` has version 1, then 2, which replaces it, then 3, which fails to load."""
     base = tmp_path_factory.mktemp("living") / "echo"
     write_echo_model(base / "1")
     with running_server(
@@ -35,12 +35,12 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def address(server: Served, over: str = "rest") -> list[object]:
-    """The options that lead to it."""
+    """The options that choose this server."""
     return [f"--{over}", "--host", HOST, "--port", server.rest_port if over == "rest" else server.grpc_port]
 
 
 def publish(server: Served, version: int, content: bytes | None = None) -> None:
-    """Add a version as export does: whole, under its name at last."""
+    """Add a version as export does: rename the complete directory."""
     base = server.models["echo"]
     staged = base / f"staged{version}"
     write_echo_model(staged)
@@ -74,7 +74,7 @@ def test_status_without_a_name_lists_all_models(run_cli: RunCli, registered: Ser
 
 
 def test_contradicting_name_and_option(run_cli: RunCli) -> None:
-    """An error, not a random choice."""
+    """Contradicting options are an error."""
     for typed in (["m", "--model", "n"], ["m@1", "--version", "2"]):
         result = run_cli("status", *typed)
         assert result.code == 2
@@ -163,7 +163,7 @@ def test_wait_ends_at_the_timeout(run_cli: RunCli, living: Served, typed: list[s
 
 
 class _AnswersOnce(BaseHTTPRequestHandler):
-    """A REST port that says once that there is no such model, and answers no other request."""
+    """A REST server that answers NOT_FOUND once, and does not answer later requests."""
 
     def do_GET(self) -> None:
         if self.server.has_answered.is_set():  # type: ignore[attr-defined] # set below
@@ -181,7 +181,7 @@ class _AnswersOnce(BaseHTTPRequestHandler):
 
 
 def test_wait_keeps_the_reason_if_the_last_request_is_cut_short(run_cli: RunCli) -> None:
-    """Rather than that the time for another answer was over."""
+    """The message has the last complete answer, not the timeout of the last request."""
     server = ThreadingHTTPServer((HOST, 0), _AnswersOnce)
     server.has_answered = threading.Event()  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()

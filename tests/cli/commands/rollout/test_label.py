@@ -34,7 +34,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def answer(address: str, label: str | None = None) -> float:
-    """What the model answers for 1: the number of its version."""
+    """The answer of the model for 1, which is the number of its version."""
     with tfsctl.connect(address, model="scale", label=label) as client:
         return float(client.predict(1.0)["y"][0])
 
@@ -53,7 +53,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.long
 def test_promote_rollback_and_restart(base: Path, engine: str, run_cli: RunCli) -> None:
-    """From a first label to a restart, which keeps the labels; the history tells it all."""
+    """From the first label to a restart, which keeps the labels; the history has each change."""
     served = document(run_cli, "serve", base, "--engine", engine, "--detach", *FREE)
     address = f"127.0.0.1:{served['grpc_port']}"
     first = document(run_cli, "label", "scale", "stable=1", "canary=2")
@@ -122,7 +122,7 @@ def test_a_server_with_a_config_file(base: Path, tmp_path: Path, run_cli: RunCli
 
 
 def test_a_version_that_cannot_be_loaded(base: Path, run_cli: RunCli) -> None:
-    """The reason, and what was before."""
+    """The error has the reason, and the previous state is restored."""
     document(run_cli, "serve", base / "1", "--engine", "embedded", "--detach", *FREE)
     (base / "2" / "saved_model.pb").write_bytes(b"not a model")
     failed = run_cli("label", "scale", "stable=2")
@@ -159,7 +159,7 @@ def test_versions_lists_states_on_disk_and_on_servers(base: Path, run_cli: RunCl
 
 
 def test_commands_at_the_same_time_wait_for_each_other(base: Path) -> None:
-    """The second one says what it waits for, and starts from what the first one left."""
+    """The second command prints what it waits for, and starts from the result of the first."""
     with tfsctl.serve(base, engine="embedded"):
         tfsctl.label("scale", {"stable": 1})
         steps: list[str] = []

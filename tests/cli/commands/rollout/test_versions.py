@@ -86,7 +86,7 @@ def test_an_error_names_what_is_wrong_and_nothing_is_removed(
 
 
 def test_removal_is_recorded(base: Path, run_cli: RunCli) -> None:
-    """The history has what was removed, and why."""
+    """The history has the removed versions and the comment."""
     removed = json.loads(run_cli("versions", "rm", base, "2", "-m", "wrong labels", "--json").stdout)
     pruned = json.loads(run_cli("versions", "prune", base, "--keep", "1", "--json").stdout)
     shown = run_cli("history", base, "--limit", "1").stdout.split("\t")

@@ -19,6 +19,6 @@ def echo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `tensorflow_model_server` on PATH, told by FAKE_ variables what to do."""
+    """A fake `tensorflow_model_server` on PATH, which FAKE_ variables configure."""
     folder = fake_model_server.install(tmp_path / "bin").parent
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")

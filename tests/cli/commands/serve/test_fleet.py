@@ -29,7 +29,7 @@ FREE = ("--rest-port", "0", "--grpc-port", "0")
 
 
 def tfsctl(*arguments: object) -> subprocess.Popen[str]:
-    """A tfsctl of its own, as a terminal would run it."""
+    """Run tfsctl as a process."""
     argv = [sys.executable, "-m", "tfsctl", *(str(argument) for argument in arguments)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -50,7 +50,7 @@ def processes_of_ours() -> set[int]:
 
 
 def settled(run_cli: RunCli) -> list[dict[str, Any]]:
-    """What ps lists, once that is everything there is: a child that was just forked has no name yet."""
+    """The processes that ps lists, once all have a name: a child that was just forked has none."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         left = processes_of_ours()
@@ -62,7 +62,7 @@ def settled(run_cli: RunCli) -> list[dict[str, Any]]:
 
 
 def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
-    """The server's own word for its versions, its ports, and what it takes of the machine."""
+    """The versions that the server reports, its ports, and its CPU and memory."""
     assert run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE).code == 0
     (server,) = records.running()
     assert server.pid is not None
@@ -95,7 +95,7 @@ def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_ps_lists_a_server_that_does_not_answer(run_cli: RunCli, echo: Path) -> None:
-    """One that hangs does not keep the others from being told, and costs two seconds at most."""
+    """A server that hangs delays the list by at most two seconds; the others are listed."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     assert run_cli("serve", echo, "--engine", "binary", "--name", "other", "--detach", *FREE).code == 0
     hung = records.running()[0]
@@ -115,7 +115,7 @@ def test_ps_lists_a_server_that_does_not_answer(run_cli: RunCli, echo: Path) -> 
 def test_ps_keeps_containers_without_the_daemon(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is listed as unknown, and stop says why it cannot."""
+    """Its state is unknown, and stop prints why it cannot stop the container."""
     program = tmp_path / "bin/docker"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1\n")
@@ -134,7 +134,7 @@ def test_ps_keeps_containers_without_the_daemon(
 
 
 def test_ps_without_servers(run_cli: RunCli) -> None:
-    """Nothing is on stdout, or an empty list; a way on is on stderr."""
+    """Stdout is empty, or has an empty list with --json; stderr has the next step."""
     shown = run_cli("ps")
 
     assert (shown.code, shown.stdout) == (0, "")
@@ -214,7 +214,7 @@ def test_a_new_server_takes_the_name_of_an_ended_one(run_cli: RunCli, echo: Path
 
 @pytest.mark.usefixtures("fake")
 def test_logs_of_running_and_ended_servers(run_cli: RunCli, echo: Path) -> None:
-    """All of it or its end; the file stays until the next server of the name."""
+    """The whole log or its end; the file is kept until the next server with the name starts."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     shown = run_cli("logs", "echo")
     assert (shown.code, shown.stderr) == (0, "")
@@ -235,7 +235,7 @@ def test_logs_of_running_and_ended_servers(run_cli: RunCli, echo: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_logs_are_followed_until_the_server_ends(run_cli: RunCli, echo: Path) -> None:
-    """The last line comes too, and the command ends with the server."""
+    """The last line is printed too, and the command ends with the server."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     process = tfsctl("logs", "echo", "--follow", "--tail", "1")
     assert process.stdout is not None
@@ -272,7 +272,7 @@ def test_several_logs_are_followed_until_all_servers_end(run_cli: RunCli, echo: 
 def test_killed_serve_is_found_by_ps_and_stop(
     run_cli: RunCli, echo: Path, engine: str, request: pytest.FixtureRequest
 ) -> None:
-    """At whatever moment, also between the start of the server and its entry on the list."""
+    """Killed at any time, also between the start of the server and its registration."""
     if engine == "binary":
         request.getfixturevalue("fake")
     listed = 0
@@ -295,7 +295,7 @@ def test_killed_serve_is_found_by_ps_and_stop(
 
 @pytest.mark.usefixtures("fake")
 def test_server_without_a_record_is_discovered(run_cli: RunCli, echo: Path) -> None:
-    """It is listed with everything that can be told; one of another state directory is not ours."""
+    """It is listed with its known facts; a server of another state directory is not listed."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
     records.unregister(records.running()[0])
@@ -312,7 +312,7 @@ def test_server_without_a_record_is_discovered(run_cli: RunCli, echo: Path) -> N
 
 
 def test_restart_keeps_ports_and_options(run_cli: RunCli, echo: Path) -> None:
-    """Its ports are kept, also those that were free ones; ready is said when it answers."""
+    """The ports are kept, also those chosen for port 0; `ready` is printed when the server answers."""
     assert run_cli("serve", echo, "--engine", "embedded", "--name", "again", "--detach", *FREE).code == 0
     (before,) = records.running()
     write_echo_model(echo / "2")
@@ -329,7 +329,7 @@ def test_restart_keeps_ports_and_options(run_cli: RunCli, echo: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_restart_checks_before_stopping(run_cli: RunCli, echo: Path) -> None:
-    """What is wrong on disk is found before."""
+    """A model that cannot be served is found before the server is stopped."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = records.running()
     (echo / "1/saved_model.pb").unlink()
@@ -341,7 +341,7 @@ def test_restart_checks_before_stopping(run_cli: RunCli, echo: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_failed_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the end of its log; it is gone."""
+    """The error has the end of the log; the server has ended."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     monkeypatch.setenv("FAKE_DIES", "3")
 
@@ -356,7 +356,7 @@ def test_failed_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatch: py
 
 @pytest.mark.usefixtures("fake")
 def test_interrupted_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server was stopped: whoever pressed Ctrl-C should know."""
+    """After Ctrl-C, a message says that the server was stopped."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = records.running()
     monkeypatch.setenv("FAKE_LOAD_S", "60")
@@ -373,7 +373,7 @@ def test_interrupted_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatc
 
 @pytest.mark.usefixtures("fake")
 def test_foreground_server_restarts_in_background(run_cli: RunCli, echo: Path) -> None:
-    """The command that had it in the foreground ends, and takes nothing of the new one with it."""
+    """The foreground command ends, and the new server keeps running."""
     process = tfsctl("serve", echo / "1", "--engine", "binary", "--json", *FREE)  # one version needs a config file
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
@@ -409,7 +409,7 @@ def test_stop_and_logs_take_several_names(run_cli: RunCli, echo: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_stop_says_what_it_waits_for(run_cli: RunCli, echo: Path) -> None:
-    """A process that hangs is killed in the end; until then the command tells why it has not returned."""
+    """A process that hangs is killed after a while; until then a note says what the command waits for."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (record,) = records.running()
     assert record.pid is not None

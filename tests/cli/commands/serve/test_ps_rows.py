@@ -80,7 +80,7 @@ def test_a_version_that_keeps_loading_has_a_reason() -> None:
 
 
 def test_an_ended_container_is_shown_with_its_reason() -> None:
-    """Docker's word has the exit status already."""
+    """Docker's text already includes the exit status."""
     ended = ServerReport(
         RECORD, "exited (137)", {}, None, None, exit=ExitRecord(137, 0.0), cause="it was killed", facts=FACTS
     )

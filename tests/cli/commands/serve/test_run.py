@@ -1,4 +1,4 @@
-"""`tfsctl run`: a model served and talked to in one go, in a real terminal and from a pipe."""
+"""`tfsctl run`: serve a model and query it, in a real terminal and from a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINE = ("--engine", "embedded", "--rest-port", "0", "--grpc-port", "0")
 
 
 def tfsctl(where: Path, *argv: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """One command in a process of its own, its state under `where`."""
+    """Run one command as a process; its state directory is below `where`."""
     return subprocess.run(
         [sys.executable, "-m", "tfsctl", *map(str, argv)],
         env=clean_environment(where),
@@ -34,13 +34,13 @@ def tfsctl(where: Path, *argv: object, stdin: str = "") -> subprocess.CompletedP
 
 
 def running(where: Path) -> Sequence[str]:
-    """The names of the servers that run."""
+    """The names of the running servers."""
     return [Path(file).stem for file in (where / "state" / "servers").glob("*.json")]
 
 
 @contextmanager
 def stopped_at_last(where: Path) -> Iterator[None]:
-    """Leave no server behind, whatever fails."""
+    """Stop all servers at the end, also after a failure."""
     try:
         yield
     finally:
@@ -48,7 +48,7 @@ def stopped_at_last(where: Path) -> Iterator[None]:
 
 
 def test_run_starts_and_stops_a_server(echo_dir: Path, tmp_path: Path) -> None:
-    """It answers in a terminal, also over gRPC, and is gone after the conversation."""
+    """The server answers in a terminal, also over gRPC, and has ended after the conversation."""
     argv = [sys.executable, "-m", "tfsctl", "run", str(echo_dir), *ENGINE, "--grpc", "--signature", "text"]
     with stopped_at_last(tmp_path), Terminal(argv, clean_environment(tmp_path)) as screen:
         screen.expect("serving echo version 7 with embedded")
@@ -65,7 +65,7 @@ def test_run_starts_and_stops_a_server(echo_dir: Path, tmp_path: Path) -> None:
 
 
 def test_piped_run_returns_the_first_failure(echo_dir: Path, tmp_path: Path) -> None:
-    """Nothing but answers is on stdout; the server ends with the last line."""
+    """Stdout has only answers; the server ends after the last line."""
     with stopped_at_last(tmp_path):
         done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, stdin="1\ngreat\n2\n")
         assert (done.stdout, done.returncode) == ("1.0\n2.0\n", 2)
@@ -74,7 +74,7 @@ def test_piped_run_returns_the_first_failure(echo_dir: Path, tmp_path: Path) -> 
 
 
 def test_running_server_is_reused(echo_dir: Path, tmp_path: Path) -> None:
-    """It is talked to where it is, and no second server is started; one from elsewhere is not taken for it."""
+    """No second server is started if the running one serves the same directory."""
     with stopped_at_last(tmp_path):
         served = json.loads(tfsctl(tmp_path, "serve", echo_dir, *ENGINE, "--detach", "--json").stdout)
         done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, stdin=":rest\n5\n")
@@ -92,7 +92,7 @@ def test_running_server_is_reused(echo_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_the_server(echo_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """A closed terminal, or a `kill`, leaves nothing behind."""
+    """A closed terminal or a `kill` stops the server."""
     with stopped_at_last(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "tfsctl", "run", str(echo_dir), *ENGINE],
@@ -134,7 +134,7 @@ def test_the_certificate_of_the_server_is_trusted_over_grpc(echo_dir: Path, tmp_
 
 
 def test_unknown_signature_leaves_no_server(echo_dir: Path, tmp_path: Path) -> None:
-    """The conversation cannot begin, and the server for it ends."""
+    """The REPL does not start, and the server is stopped."""
     with stopped_at_last(tmp_path):
         done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, "--signature", "txt", stdin="1\n")
         assert (done.stdout, done.returncode) == ("", 4)

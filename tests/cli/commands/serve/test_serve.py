@@ -35,7 +35,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """`start("serve", …)`: a tfsctl of its own, as a terminal would run it."""
+    """`start("serve", …)`: start tfsctl as a process."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*args: object) -> subprocess.Popen[str]:
@@ -59,13 +59,13 @@ def ready(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 def is_refused(port: object) -> bool:
-    """Whether nobody listens there."""
+    """Whether a connection to the port is refused."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", int(str(port)))) != 0
 
 
 def test_printed_commands_work_until_stop(run_cli: RunCli, echo: Path) -> None:
-    """Ready is said when it is; the curl and tfsctl lines work as printed; stop leaves nothing."""
+    """`ready` is printed when the server answers; the printed commands work; after stop nothing is left."""
     served = run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE)
     assert served.code == 0, served.stderr
     assert "serving echo version 1 with embedded\n" in served.stderr
@@ -119,7 +119,7 @@ def test_foreground_server_ends_with_the_terminal(start: Start, echo: Path, numb
 
 
 def test_embedded_server_ends_with_a_killed_tfsctl(start: Start, echo: Path) -> None:
-    """A kill -9 leaves tfsctl no time to clean up; the server goes by itself."""
+    """The server ends although tfsctl, killed with SIGKILL, cannot clean up."""
     process = start("serve", echo, "--engine", "embedded", "--json", *FREE)
     document = ready(process)
     process.kill()
@@ -131,7 +131,7 @@ def test_embedded_server_ends_with_a_killed_tfsctl(start: Start, echo: Path) -> 
 
 
 def test_version_directory_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
-    """A higher version is there and is not served; a note says what is done."""
+    """The higher version is not served; a note says which one is."""
     write_echo_model(echo / "2")
     served = run_cli("serve", echo / "1", "--engine", "embedded", "--detach", *FREE)
 
@@ -141,7 +141,7 @@ def test_version_directory_is_served_from_its_parent(run_cli: RunCli, echo: Path
 
 
 def test_dry_run_prints_a_working_command(run_cli: RunCli, echo: Path) -> None:
-    """The line alone is on stdout, quoted for a shell."""
+    """Stdout has only the command line, quoted for a shell."""
     odd = echo.rename(echo.parent / 'it\'s, "odd"')
     served = run_cli("serve", odd, "--name", "odd", "--engine", "embedded", "--dry-run")
 
@@ -167,7 +167,7 @@ def test_a_dry_run_needs_no_docker(run_cli: RunCli, echo: Path, monkeypatch: pyt
 
 
 def test_a_wrong_path_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
-    """With an exit code and a way out."""
+    """The error has an exit code and a hint."""
     refused = run_cli("serve", tmp_path / "nowhere", "--engine", "embedded")
 
     assert (refused.code, refused.stdout) == (ExitCode.NOT_FOUND, "")
@@ -176,7 +176,7 @@ def test_a_wrong_path_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) -> None:
-    """The server that has them is said, and goes on."""
+    """The error names the server that uses them, which keeps running."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (server,) = records.running()
 
@@ -194,7 +194,7 @@ def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) 
 
 @pytest.mark.usefixtures("fake")
 def test_early_exit_shows_the_log(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, not at the deadline; nothing is listed."""
+    """The error is printed at once, not at the timeout; no server is listed."""
     monkeypatch.setenv("FAKE_DIES", "3")
     served = run_cli("serve", echo, "--engine", "binary", "--detach", *FREE)
 
@@ -246,7 +246,7 @@ def test_terminal_shows_progress(echo: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("fake")
 def test_ctrl_c_during_loading_stops_the_server(start: Start, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was never ready, which the exit code says."""
+    """The exit code shows that the server was never ready."""
     monkeypatch.setenv("FAKE_LOAD_S", "60")
     for detach in ((), ("--detach",)):
         process = start("serve", echo, "--engine", "binary", *detach, *FREE)
@@ -260,7 +260,7 @@ def test_ctrl_c_during_loading_stops_the_server(start: Start, echo: Path, monkey
 
 @pytest.mark.usefixtures("fake")
 def test_later_crash_is_a_failure(start: Start, echo: Path) -> None:
-    """One that is stopped by another command is not."""
+    """A server that another command stops has not failed."""
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     os.kill(int(str(ready(process)["pid"])), signal.SIGKILL)
     _, stderr = process.communicate(timeout=240)
@@ -275,7 +275,7 @@ def test_later_crash_is_a_failure(start: Start, echo: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_stop_cleans_up_after_a_killed_tfsctl(start: Start, run_cli: RunCli, echo: Path) -> None:
-    """tensorflow_model_server cannot be told to end with us; it stays listed."""
+    """tensorflow_model_server does not end with tfsctl, so it stays listed."""
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     document = ready(process)
     process.kill()

@@ -38,7 +38,7 @@ def echo(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
-    """The embedded server, and none left behind."""
+    """Use the embedded server, and stop it at the end."""
     monkeypatch.setenv("TFSCTL_ENGINE", "embedded")
     yield
     for server in records.running():
@@ -48,7 +48,7 @@ def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None
 
 @pytest.mark.server
 def test_all_options_become_flags_of_the_server(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
-    """Two models, versions, labels, metrics, batching and mutual TLS are said to the server by its own flags."""
+    """Two models, versions, labels, metrics, batching and mutual TLS become TensorFlow Serving's flags."""
     write_echo_model(tmp_path / "other/7")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -87,7 +87,7 @@ def test_all_options_become_flags_of_the_server(run_cli: RunCli, echo: Path, tmp
 
 @pytest.mark.server
 def test_files_of_a_killed_server_are_removed(run_cli: RunCli, echo: Path) -> None:
-    """The next time anybody lists servers, if it is known when the server ended."""
+    """Listing servers removes them, if the time at which the server ended is known."""
     served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
     assert list(state_dir.subfolder("configs").iterdir())
@@ -117,7 +117,7 @@ def test_contradicting_options_are_refused(run_cli: RunCli, echo: Path, tmp_path
 
 
 def test_gpus_select_the_gpu_image(run_cli: RunCli, echo: Path) -> None:
-    """Unless another was asked for."""
+    """The user did not choose another image."""
     for options, image in (
         (("--gpus", "all"), "tensorflow/serving:2.20.0-gpu"),
         (("--gpus", "all", "--tag", "2.19.0"), "tensorflow/serving:2.19.0"),
@@ -132,7 +132,7 @@ def test_gpus_select_the_gpu_image(run_cli: RunCli, echo: Path) -> None:
 def test_container_options_without_a_container_are_noted(
     run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every one of them. A tag that is typed wins over an image from the environment."""
+    """Each option is noted. A typed tag takes precedence over an image from the environment."""
     printed = run_cli("serve", echo, "--dry-run", "--memory", "2g", "--docker-arg=--cpus=1")
     note = "note: --memory, --docker-arg have no effect without a container\n"
     assert note in printed.stderr
@@ -147,7 +147,7 @@ def test_container_options_without_a_container_are_noted(
 
 @pytest.mark.server
 def test_server_environment_includes_env_options(run_cli: RunCli, echo: Path) -> None:
-    """It is there before the server's first word."""
+    """It is set before the server starts."""
     served = run_cli("serve", echo, "--env", "LEVEL=a=b c", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
     variables = Path(f"/proc/{json.loads(served.stdout)['pid']}/environ").read_bytes().split(b"\0")
@@ -157,7 +157,7 @@ def test_server_environment_includes_env_options(run_cli: RunCli, echo: Path) ->
 
 @pytest.mark.server
 def test_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
-    """Not after the minute the server waits before it tries again."""
+    """The error does not wait for the next attempt, which the server makes after a minute."""
     model = GraphModel()
     model.op("ZeroOut", "zeroed", model.input("x"))
     model.write(tmp_path / "custom/1")
@@ -173,7 +173,7 @@ def test_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> No
 
 @pytest.mark.server
 def test_log_is_coloured_on_a_terminal(echo: Path) -> None:
-    """By level; what tfsctl says itself has none."""
+    """Log lines are coloured by level; tfsctl's own messages are not."""
     screen, inside = pty.openpty()
     argv = [sys.executable, "-m", "tfsctl", "serve", str(echo), *FREE]
     environment = {**os.environ, "TERM": "xterm-256color"}
