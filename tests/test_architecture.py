@@ -55,9 +55,9 @@ LAYERS: dict[str, list[set[str]]] = {
     "clients/profiles": [{"key_lines"}, {"profile_file"}],
     "clients/bulk": [{"pinned_version_predictor", "throughput_tuner"}, {"bulk_predictor"}],
     "inputs": [
-        {"arrays", "encodings", "example_request", "images", "literals", "server_url"},
+        {"array_inputs", "encodings", "example_request", "images", "literals", "server_url"},
         {"named_values"},
-        {"features", "typed"},
+        {"features", "typed_values"},
         {"predict_inputs", "tf_examples"},
     ],
     "exporter": [
@@ -203,7 +203,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "completion",
             "input_arguments",
             "option_groups",
-            "option_values",
+            "value_checks",
             "output_options",
             "quantities",
         },
@@ -213,7 +213,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"inference_options"},
     ],
     "cli/output": [
-        {"classes", "signature_table", "terminal", "units", "value_text"},
+        {"class_scores", "signature_table", "terminal", "units", "value_text"},
         {
             "ab_results",
             "bars",

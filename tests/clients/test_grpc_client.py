@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from model_servers import HAS_IPV6
 
-from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.connection import DEFAULT_CONNECTION, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef, VersionStatus
@@ -47,7 +47,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 @contextmanager
 def client_of(
-    answer: Answer, *, host: str = "127.0.0.1", timeout_s: float = 60.0, connection: Connection = PLAIN
+    answer: Answer, *, host: str = "127.0.0.1", timeout_s: float = 60.0, connection: Connection = DEFAULT_CONNECTION
 ) -> Iterator[GrpcClient]:
     """A client of a server that gives these answers."""
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

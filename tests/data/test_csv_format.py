@@ -17,7 +17,7 @@ from pyarrow import parquet
 from tfsctl.core.batches import concatenate
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.csv_format import TextFormat, detect_delimiter, parse_delimiter, parse_encoding
-from tfsctl.data.shaping import Keep, shape_rows
+from tfsctl.data.shaping import KeptColumns, shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput
 
@@ -245,7 +245,7 @@ def test_a_file_without_a_header(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("1.5;Bern\n2;Basel\n")
     source = open_source(str(path), HOUSES, text_format=TextFormat(has_header=False))
-    (batch,) = shape_rows(source, HOUSES, renamed={"area": "1", "city": "2"}, keep=Keep(["2"]))
+    (batch,) = shape_rows(source, HOUSES, renamed={"area": "1", "city": "2"}, keep=KeptColumns(["2"]))
     assert batch.arrays["area"].tolist() == [1.5, 2.0]
     assert batch.labels["2"].tolist() == [b"Bern", b"Basel"]
     with pytest.raises(InvalidInput, match="no column 'area'") as caught:
@@ -325,7 +325,7 @@ def test_kept_columns_have_the_text_or_type_of_the_file(tmp_path: Path) -> None:
     """Text as it is in the file; values of JSON with their type."""
     (tmp_path / "t.csv").write_text("id;x;when\n007;1,5;2026-01-01\n08;2;\n")
     source = open_source(str(tmp_path / "t.csv"), NUMBER)
-    (batch,) = shape_rows(source, NUMBER, keep=Keep(["when,id"]))
+    (batch,) = shape_rows(source, NUMBER, keep=KeptColumns(["when,id"]))
     assert {name: array.tolist() for name, array in batch.labels.items()} == {
         "when": [b"2026-01-01", b""],
         "id": [b"007", b"08"],
@@ -333,7 +333,7 @@ def test_kept_columns_have_the_text_or_type_of_the_file(tmp_path: Path) -> None:
 
     (tmp_path / "t.jsonl").write_text('{"id": 7, "x": 1}\n{"x": 2}\n{"id": "a", "x": 3, "more": [1]}\n')
     source = open_source(str(tmp_path / "t.jsonl"), NUMBER)
-    (batch,) = shape_rows(source, NUMBER, keep=Keep(["all"]))
+    (batch,) = shape_rows(source, NUMBER, keep=KeptColumns(["all"]))
     assert {name: array.tolist() for name, array in batch.labels.items()} == {
         "id": [b"7", b"null", b"a"],
         "x": [b"1", b"2", b"3"],
@@ -345,7 +345,7 @@ def test_kept_columns_of_parquet(tmp_path: Path) -> None:
     """Dates are text; lists, numbers and nulls keep their type."""
     table = {"x": [1.0, 2.0], "day": [dt.date(2026, 1, 2), None], "ids": [[1], None], "n": [7, 8], "m": [1, None]}
     parquet.write_table(pa.table(table), tmp_path / "t.parquet")
-    (batch,) = shape_rows(open_source(str(tmp_path / "t.parquet"), NUMBER), NUMBER, keep=Keep(["day,ids,n,m"]))
+    (batch,) = shape_rows(open_source(str(tmp_path / "t.parquet"), NUMBER), NUMBER, keep=KeptColumns(["day,ids,n,m"]))
 
     assert {name: array.tolist() for name, array in batch.labels.items()} == {
         "day": [b"2026-01-02", b"null"],
@@ -358,7 +358,7 @@ def test_kept_columns_of_parquet(tmp_path: Path) -> None:
 def test_kept_text_lines_are_called_like_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines without a name are the values of the only input."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"great\nbad\n")))
-    (batch,) = shape_rows(open_source("-", TEXT), TEXT, keep=Keep(["all"]))
+    (batch,) = shape_rows(open_source("-", TEXT), TEXT, keep=KeptColumns(["all"]))
 
     assert batch.labels["text"].tolist() == [b"great", b"bad"]
 
@@ -366,12 +366,16 @@ def test_kept_text_lines_are_called_like_the_input(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("keep", "message", "hint"),
     [
-        (Keep(["idd"]), "--keep idd: t.csv has no such column, only id, x", "--keep id"),
-        (Keep(["id,zip"]), "--keep zip: t.csv has no such column", "--keep all keeps all columns"),
-        (Keep(["all"], {"x"}), "--keep: x of t.csv has the same name as a column of the results", "--keep id keeps"),
+        (KeptColumns(["idd"]), "--keep idd: t.csv has no such column, only id, x", "--keep id"),
+        (KeptColumns(["id,zip"]), "--keep zip: t.csv has no such column", "--keep all keeps all columns"),
+        (
+            KeptColumns(["all"], {"x"}),
+            "--keep: x of t.csv has the same name as a column of the results",
+            "--keep id keeps",
+        ),
     ],
 )
-def test_columns_that_cannot_be_kept(tmp_path: Path, keep: Keep, message: str, hint: str) -> None:
+def test_columns_that_cannot_be_kept(tmp_path: Path, keep: KeptColumns, message: str, hint: str) -> None:
     """Unknown columns, and those whose name the results need."""
     (tmp_path / "t.csv").write_text("id,x\n1,2\n")
 

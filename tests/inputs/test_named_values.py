@@ -27,9 +27,9 @@ from input_signatures import (
 
 from tfsctl.core.types import ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.inputs.arrays import fit_array
+from tfsctl.inputs.array_inputs import fit_array
 from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs, shape_lines
-from tfsctl.inputs.typed import TEXT_HINT, signature_in_body, text_notes
+from tfsctl.inputs.typed_values import TEXT_HINT, signature_in_body, text_notes
 
 IMAGE = signature(image=("float32", (None, 2, 3, 3)))
 

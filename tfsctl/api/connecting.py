@@ -14,9 +14,9 @@ from tfsctl.api.client import Client
 from tfsctl.api.hints import python_errors, python_hint
 from tfsctl.api.requests import checked_version
 from tfsctl.clients.connection import (
+    DEFAULT_CONNECTION,
     DEFAULT_MAX_ANSWER_BYTES,
     DEFAULT_TIMEOUT_S,
-    PLAIN,
     ClientTls,
     Connection,
     check_timeout,
@@ -46,7 +46,7 @@ class _Endpoint:
     model: str | None
     version: int | None
     label: str | None
-    base: Connection = PLAIN
+    base: Connection = DEFAULT_CONNECTION
     record: ServerRecord | None = None
 
     def default_model(self) -> ModelRef | None:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from tfsctl.cli.options.input_arguments import NegativeNumberCommand
-from tfsctl.cli.options.option_values import require_finite
+from tfsctl.cli.options.value_checks import require_finite
 from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS, GroupedCommand
 from tfsctl.cli.usage.usage_errors import unknown_command
 

@@ -147,7 +147,7 @@ class Connection:
         return f"{address} through the proxy {self.proxy_address}" if self.proxy else address
 
 
-PLAIN = Connection()
+DEFAULT_CONNECTION = Connection()
 
 
 def check_timeout(name: str, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
+from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, Connection, Transport
 from tfsctl.clients.serving_client import ServingClient
 
 
@@ -12,7 +12,7 @@ def open_client(
     port: int,
     *,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-    connection: Connection = PLAIN,
+    connection: Connection = DEFAULT_CONNECTION,
 ) -> ServingClient:
     """A client for the server at an address. Nothing is sent before its first call.
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from tfsctl.clients import addresses, grpc_channel, inference_calls
 from tfsctl.clients.call_errors import answer_too_large, error_for_status, unexpected_answer
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
+from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core import protos, tensors
 from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.predict_response import read_predict_response
@@ -63,7 +63,7 @@ class GrpcClient:
     transport: Literal["grpc"] = "grpc"
 
     def __init__(
-        self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = PLAIN
+        self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = DEFAULT_CONNECTION
     ) -> None:
         self.address = addresses.format_address(host, port)
         self._route = connection.route(self.address)

@@ -21,7 +21,7 @@ from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connect
 from tfsctl.clients.answer_body import BodyTooLarge
 from tfsctl.clients.call_errors import answer_too_large, error_for_status, unexpected_answer
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
+from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core import dtypes, json_tensors
 from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.types import (
@@ -84,7 +84,7 @@ class RestClient:
         port: int,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-        connection: Connection = PLAIN,
+        connection: Connection = DEFAULT_CONNECTION,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = addresses.format_address(host, port) + connection.path

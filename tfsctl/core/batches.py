@@ -118,11 +118,11 @@ def concatenate(batches: list[RowBatch]) -> RowBatch:
 
 
 def batch_reader(
-    batches: Iterable[RowBatch], *, has_more: Callable[[], bool] = lambda: True
+    batches: Iterable[RowBatch], *, is_ready: Callable[[], bool] = lambda: True
 ) -> Callable[[int], RowBatch | None]:
     """A function that returns the next batch of at most the given number of rows, or None at the end.
 
-    A batch has fewer rows where row shapes change, where the rows end, and while `has_more` is false: then the function
+    A batch has fewer rows where row shapes change, where the rows end, and while `is_ready` is false: then the function
     returns the rows it has instead of waiting. An error of `batches` is raised after all rows before it were returned.
     """
     source = iter(batches)
@@ -140,7 +140,7 @@ def batch_reader(
         pieces: list[RowBatch] = []
         first: RowBatch | None = None  # the first piece that has rows
         rows = rejects = 0
-        while rows < count and rejects < count and (not pieces or pushed_back or has_more()):
+        while rows < count and rejects < count and (not pieces or pushed_back or is_ready()):
             piece = pushed_back.pop() if pushed_back else next_batch()
             if piece is None:
                 break

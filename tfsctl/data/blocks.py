@@ -140,7 +140,7 @@ class ReadPosition:
         return min(1.0, self._raw.tell() / self._size)
 
 
-def stdin_has_more() -> bool:
+def stdin_is_ready() -> bool:
     """Whether stdin can be read without blocking."""
     try:
         return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])

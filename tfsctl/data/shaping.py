@@ -37,7 +37,7 @@ class ColumnMatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class KeptColumns:
     """The columns that are copied to the results: names, comma-separated lists of names, or `all`.
 
     `reserved` are the columns that the results have anyway. `option` is the option that names them, or empty.
@@ -48,7 +48,7 @@ class Keep:
     option: str = "--keep"
 
 
-KEEP_NOTHING = Keep()
+NO_KEPT_COLUMNS = KeptColumns()
 
 
 def shape_rows(
@@ -56,7 +56,7 @@ def shape_rows(
     signature: Signature,
     *,
     renamed: Mapping[str, str] | None = None,
-    keep: Keep = KEEP_NOTHING,
+    keep: KeptColumns = NO_KEPT_COLUMNS,
     skip_bad_rows: bool = False,
     after: int = 0,
     note: Callable[[str], None] = lambda _text: None,
@@ -98,7 +98,11 @@ def shape_rows(
 
 
 def match_columns(
-    names: Sequence[str], signature: Signature, source: str, renamed: Mapping[str, str], keep: Keep = KEEP_NOTHING
+    names: Sequence[str],
+    signature: Signature,
+    source: str,
+    renamed: Mapping[str, str],
+    keep: KeptColumns = NO_KEPT_COLUMNS,
 ) -> ColumnMatch:
     """Match columns to inputs. Raises InvalidInput, with the most similar name, for an input without a column."""
     for name in renamed:
@@ -125,7 +129,7 @@ def match_columns(
     return ColumnMatch(columns, tuple(name for name in names if name not in used), kept)
 
 
-def _kept_columns(names: Sequence[str], signature: Signature, source: str, keep: Keep) -> dict[str, str]:
+def _kept_columns(names: Sequence[str], signature: Signature, source: str, keep: KeptColumns) -> dict[str, str]:
     """The columns to keep, by their name in the results. Values without a name are called like the only input.
 
     Raises InvalidInput for an unknown column, and for one that would have the name of another column of the results.

@@ -14,7 +14,7 @@ from tfsctl.core.json_strings import encode_text
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.example_request import example_row, example_signature
-from tfsctl.inputs.typed import ROW_LINES_HINT, TypedValues, parse_line, parse_typed, takes_text
+from tfsctl.inputs.typed_values import ROW_LINES_HINT, TypedValues, parse_line, parse_typed, takes_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,7 +204,7 @@ def _concatenated(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np
     """One batch of the rows of arrays and typed values, in order."""
     import numpy as np
 
-    from tfsctl.inputs.arrays import fit_array
+    from tfsctl.inputs.array_inputs import fit_array
 
     parts = [
         fit_array(value, spec) if isinstance(value, np.ndarray) else _input_array(spec, [(value, is_row)])

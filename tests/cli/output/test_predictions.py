@@ -9,7 +9,7 @@ import pytest
 
 from tfsctl.cli.inference import classify_regress
 from tfsctl.cli.output import bars, predictions, value_text
-from tfsctl.cli.output.classes import ClassOptions, read_labels
+from tfsctl.cli.output.class_scores import ClassOptions, read_labels
 from tfsctl.core.arrays import object_array
 from tfsctl.core.inference import InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import Prediction

@@ -10,8 +10,8 @@ from tfsctl.cli.options.inference_options import StdinFormat
 from tfsctl.cli.options.input_arguments import is_stdin, read_lines, unescape_arguments
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import find_target
-from tfsctl.cli.output import bars, classes, terminal, value_text
-from tfsctl.cli.output.classes import ClassOptions, ClassScore
+from tfsctl.cli.output import bars, class_scores, terminal, value_text
+from tfsctl.cli.output.class_scores import ClassOptions, ClassScore
 from tfsctl.clients import example_tasks
 from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.json_strings import quote_controls
@@ -110,7 +110,7 @@ def plain_rows(answer: InferenceResult, class_options: ClassOptions) -> list[lis
     return [
         [str(number), quote_controls(one.name), value_text.text(one.score)]
         for number, row in enumerate(_class_rows(answer, class_options), start=1)
-        for one in classes.selected_classes(row, class_options)
+        for one in class_scores.selected_classes(row, class_options)
     ]
 
 
@@ -120,7 +120,7 @@ def _results(answer: InferenceResult, class_options: ClassOptions) -> list[Any]:
     return [
         [
             {"label": one.label or None, "index": one.index, "score": one.score}
-            for one in classes.selected_classes(row, class_options)
+            for one in class_scores.selected_classes(row, class_options)
         ]
         for row in _class_rows(answer, class_options)
     ]

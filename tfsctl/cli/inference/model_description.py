@@ -17,7 +17,7 @@ from tfsctl.errors import InvalidInput, NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class ModelDescription:
     """Facts by name, in the order in which they are printed, the signatures, and the directory (None if not at hand)."""
 
     facts: Mapping[str, Any]
@@ -25,12 +25,14 @@ class Description:
     directory: Path | None = None
 
 
-def describe(options: ServerOptions, path: Path | None) -> Description:
+def describe_model(options: ServerOptions, path: Path | None) -> ModelDescription:
     """Describe the model in a directory, or the served model if `path` is None. For `tfsctl metadata`."""
-    return of_server(options) if path is None else of_directory(path, options)
+    return describe_served(options) if path is None else describe_directory(path, options)
 
 
-def describe_either(options: ServerOptions, text: str, base: Path | None, *, command: str = "metadata") -> Description:
+def describe_named(
+    options: ServerOptions, text: str, base: Path | None, *, command: str = "metadata"
+) -> ModelDescription:
     """Describe the model that `text` names: a directory, a version (of `base`, or of the server), or NAME[@VERSION].
 
     `command` is the tfsctl command that hints name.
@@ -41,15 +43,15 @@ def describe_either(options: ServerOptions, text: str, base: Path | None, *, com
     if base is not None:
         if version is None:
             raise InvalidInput(f"{base} has no version {text}", hint="use version numbers, or remove PATH")
-        return of_directory(base, replace(options, version=version))
+        return describe_directory(base, replace(options, version=version))
     if Path(text).exists():
-        return of_directory(Path(text), options, command=command)
+        return describe_directory(Path(text), options, command=command)
     if "/" in text:
         raise NotFound(f"no such directory: {text}")
-    return of_server(options.with_model(text) if version is None else replace(options, version=version))
+    return describe_served(options.with_model(text) if version is None else replace(options, version=version))
 
 
-def of_server(options: ServerOptions) -> Description:
+def describe_served(options: ServerOptions) -> ModelDescription:
     """Describe the model that the options choose. Raises what `find_target` and the client raise."""
     from tfsctl.engines.registry import records
 
@@ -64,7 +66,7 @@ def of_server(options: ServerOptions) -> Description:
         "labels": _labels(target),
     }
     directory = version_directory(target, served)
-    return Description(facts, with_samples(served.signatures, directory), directory)
+    return ModelDescription(facts, with_samples(served.signatures, directory), directory)
 
 
 def _labels(target: Target) -> Mapping[str, int] | None:
@@ -72,7 +74,7 @@ def _labels(target: Target) -> Mapping[str, int] | None:
     return next((dict(model.labels) for model in models_at(target) if model.name == target.model.name), None)
 
 
-def of_directory(path: Path, options: ServerOptions, *, command: str = "metadata") -> Description:
+def describe_directory(path: Path, options: ServerOptions, *, command: str = "metadata") -> ModelDescription:
     """Describe a version directory, a model's base directory (its latest version, or --version), or any SavedModel.
 
     Raises NotFound or ModelUnreadable if there is no such model.
@@ -119,4 +121,4 @@ def of_directory(path: Path, options: ServerOptions, *, command: str = "metadata
         "warmup_requests": count_warmup_requests(directory),
         "fingerprint": read_fingerprint(directory),
     }
-    return Description(facts, with_samples(info.signatures, directory), directory)
+    return ModelDescription(facts, with_samples(info.signatures, directory), directory)

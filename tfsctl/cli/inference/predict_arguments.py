@@ -15,7 +15,7 @@ from tfsctl.core.inference import Examples
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.inputs.predict_inputs import shape_inputs, shape_lines
 from tfsctl.inputs.tf_examples import are_features
-from tfsctl.inputs.typed import text_notes
+from tfsctl.inputs.typed_values import text_notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tfsctl.cli.inference.pinned_version import fetch_metadata
 from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
-from tfsctl.cli.output.classes import ClassOptions
+from tfsctl.cli.output.class_scores import ClassOptions
 from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkPredictor
 from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
@@ -29,9 +29,9 @@ from tfsctl.core import dtypes
 from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size
 from tfsctl.core.graphs.feature_specs import FeatureSpecs
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
-from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
+from tfsctl.data.blocks import STDIN, RowSource, stdin_is_ready
 from tfsctl.data.readers.image_rows import ImageRows
-from tfsctl.data.shaping import Keep, shape_rows
+from tfsctl.data.shaping import KeptColumns, shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.data.writers.overwriting import refuse_overwriting, refuse_stdout_input
 from tfsctl.errors import InvalidInput, TfsctlError
@@ -80,7 +80,7 @@ def predict_file(
         terminal.say("no interrupted run found; starting at the first row")
     reserved = empty_columns.keys() | ({"file"} if isinstance(source, ImageRows) else set())
     batches = _batches(
-        source, chosen, files, features_of(served, chosen), Keep(files.keep, reserved), after=output.through
+        source, chosen, files, features_of(served, chosen), KeptColumns(files.keep, reserved), after=output.through
     )
     requester = PinnedVersionPredictor(
         client,
@@ -90,9 +90,9 @@ def predict_file(
         choose_outputs(chosen, output_names) if output_names else (),
         note=terminal.say,
     )
-    has_more = stdin_has_more if files.file == STDIN else lambda: True
+    is_ready = stdin_is_ready if files.file == STDIN else lambda: True
     bulk = BulkPredictor(
-        batch_reader(batches, has_more=has_more), requester.predict, _options(files, chosen), has_more=has_more
+        batch_reader(batches, is_ready=is_ready), requester.predict, _options(files, chosen), is_ready=is_ready
     )
     gc.set_threshold(100_000, 50, 50)  # many short-lived rows without reference cycles
     rows_before, start = output.rows, time.perf_counter()
@@ -121,7 +121,7 @@ def _batches(
     signature: Signature,
     files: FileOptions,
     features: FeatureSpecs | None,
-    keep: Keep,
+    keep: KeptColumns,
     *,
     after: int,
 ) -> Iterator[RowBatch]:

@@ -97,7 +97,7 @@ def read_lines(arguments: list[str] | None, *, has_encoding_option: bool = False
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
 
 
-def read_body(arguments: list[str] | None) -> bytes:
+def read_request_body(arguments: list[str] | None) -> bytes:
     """Return the request body for --raw: the only argument, otherwise all of standard input. Raises InvalidInput."""
     if not arguments or arguments == [STDIN]:
         return read_stdin(arguments)

@@ -24,12 +24,12 @@ from tfsctl.cli.options.connection_options import (
     tls_and_headers,
 )
 from tfsctl.cli.options.option_groups import option_group
-from tfsctl.cli.options.option_values import check_values
 from tfsctl.cli.options.quantities import parse_size
+from tfsctl.cli.options.value_checks import check_values
 from tfsctl.clients.connection import (
+    DEFAULT_CONNECTION,
     DEFAULT_MAX_ANSWER_BYTES,
     DEFAULT_TIMEOUT_S,
-    PLAIN,
     ClientTls,
     Connection,
     Transport,
@@ -181,7 +181,7 @@ class ServerOptions:
     label: str | None = None
     transport: Transport = "rest"
     timeout_s: float = DEFAULT_TIMEOUT_S
-    connection: Connection = PLAIN
+    connection: Connection = DEFAULT_CONNECTION
     server: str | None = None
     model_is_argument: bool = False  # a positional argument names the model
     profile_model: str | None = None  # the model of the profile; a positional argument overrides it

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tfsctl.cli.options.server_options import ServerOptions
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Transport
+from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, ClientTls, Connection, Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
@@ -34,7 +34,7 @@ class Target:
     grpc_port: int
     transport: Transport
     timeout_s: float = DEFAULT_TIMEOUT_S
-    connection: Connection = PLAIN
+    connection: Connection = DEFAULT_CONNECTION
     grpc_tls: ClientTls | None = None
     server: str | None = field(default=None, compare=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import SupportsFloat
 
 from tfsctl.cli.output import value_text
-from tfsctl.cli.output.classes import ClassScore, are_fractions, displayed_classes
+from tfsctl.cli.output.class_scores import ClassScore, are_fractions, displayed_classes
 from tfsctl.core.json_strings import quote_controls
 
 WIDTH = 24

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfsctl.cli.output.classes import ClassOptions, class_labels, scored_outputs
+from tfsctl.cli.output.class_scores import ClassOptions, class_labels, scored_outputs
 
 
 def class_columns(outputs: Mapping[str, np.ndarray], class_options: ClassOptions) -> Mapping[str, np.ndarray]:

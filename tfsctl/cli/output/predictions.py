@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli.output import bars, classes, value_text
-from tfsctl.cli.output.classes import NO_CLASS_OPTIONS, ClassOptions, ClassScore
+from tfsctl.cli.output import bars, class_scores, value_text
+from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS, ClassOptions, ClassScore
 from tfsctl.cli.output.value_text import MAX_VALUES_SHOWN
 from tfsctl.core.json_strings import quote_controls
 from tfsctl.core.types import Prediction
@@ -63,7 +63,7 @@ def document(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTI
     if class_options.wants_classes:
         written["top"] = {
             name: [_class_documents(row, class_options) for row in rows]
-            for name, rows in classes.classes_of(prediction, class_options).items()
+            for name, rows in class_scores.classes_of(prediction, class_options).items()
         }
     return written
 
@@ -72,7 +72,7 @@ def plain_rows(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OP
     """Rows of cells for programs: one per row of the batch, or per class (row, output if several, class, score)."""
     if not class_options.wants_classes:
         return value_text.rows(prediction)
-    found = classes.classes_of(prediction, class_options)
+    found = class_scores.classes_of(prediction, class_options)
     return [
         [
             str(number),
@@ -82,7 +82,7 @@ def plain_rows(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OP
         ]
         for name, rows in found.items()
         for number, row in enumerate(rows, start=1)
-        for one in classes.selected_classes(row, class_options)
+        for one in class_scores.selected_classes(row, class_options)
     ]
 
 
@@ -92,7 +92,7 @@ def drawn_lines(
     """Lines for a terminal, with bars for scores and the inputs of each row; None if the answer needs a table."""
     fitting = _matching_inputs(inputs, prediction)
     labels = fitting.labels if fitting else None
-    found = classes.classes_of(prediction, class_options)
+    found = class_scores.classes_of(prediction, class_options)
     only = next(iter(prediction.outputs.values())) if len(prediction.outputs) == 1 else None
     if len(found) == 1 and (
         only is not None or (len(prediction.outputs) == 2 and _has_label_output(prediction, found))
@@ -101,7 +101,7 @@ def drawn_lines(
         return bars.numbered(bars.of_classes(rows, class_options.top), labels)
     if only is None:
         return None
-    if classes.looks_like_probabilities(only) and (only.ndim == 1 or only.shape[1:] == (1,)):
+    if class_scores.looks_like_probabilities(only) and (only.ndim == 1 or only.shape[1:] == (1,)):
         return bars.of_scores(list(only.ravel()), labels)
     cells = [cell for row in value_text.rows(prediction, cell=value_text.brief) for cell in row]
     if labels is None:
@@ -116,7 +116,7 @@ def drawn_table(
     """Columns and rows for a terminal, one column per input and output; a cell of classes has one line per class."""
     names = value_text.columns(prediction)
     rows = value_text.rows(prediction, cell=value_text.brief)
-    found = classes.classes_of(prediction, class_options)
+    found = class_scores.classes_of(prediction, class_options)
     if value_text.is_batch(prediction):
         for column, name in enumerate(names):
             for row, block in zip(
@@ -141,5 +141,5 @@ def _class_documents(row: list[ClassScore], class_options: ClassOptions) -> list
 
     return [
         {"label": one.label or None, "index": one.index, "score": value_text.json_values(np.asarray(one.score))}
-        for one in classes.selected_classes(row, class_options)
+        for one in class_scores.selected_classes(row, class_options)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tfsctl.cli.inference import classify_regress
 from tfsctl.cli.output import predictions, value_text
-from tfsctl.cli.output.classes import NO_CLASS_OPTIONS, ClassOptions
+from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS, ClassOptions
 from tfsctl.core.inference import InferenceResult
 from tfsctl.core.types import Prediction
 

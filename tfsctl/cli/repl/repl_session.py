@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tfsctl.cli.inference.example_inputs import parsed_features, read_features
 from tfsctl.cli.inference.served_models import with_samples
 from tfsctl.cli.options.target import Target
-from tfsctl.cli.output.classes import NO_CLASS_OPTIONS
+from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS
 from tfsctl.cli.repl import answer_lines
 from tfsctl.cli.repl.answer_lines import AnswerStyle, ModelAnswer
 from tfsctl.cli.repl.line_result import LineResult
@@ -28,7 +28,7 @@ from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
 from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
 from tfsctl.inputs.tf_examples import are_features
-from tfsctl.inputs.typed import takes_text, text_notes
+from tfsctl.inputs.typed_values import takes_text, text_notes
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.cli.output.classes import read_labels
+from tfsctl.cli.output.class_scores import read_labels
 from tfsctl.clients.connection import MAX_TIMEOUT_S
 from tfsctl.core.model_dir import parse_version
 from tfsctl.core.types import ModelRef

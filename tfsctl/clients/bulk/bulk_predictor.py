@@ -74,7 +74,7 @@ class BulkPredictor:
 
     - `take(count)` returns the next batch of at most `count` rows, or None at the end.
     - `predict` sends one batch and returns the outputs.
-    - While `has_more` is false, pending answers are returned before `take` is called, because it may block then.
+    - While `is_ready` is false, pending answers are returned before `take` is called, because it may block then.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class BulkPredictor:
         predict: PredictBatch,
         options: BulkOptions,
         *,
-        has_more: Callable[[], bool] = lambda: True,
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._has_more_now = has_more
+        self._is_ready = is_ready
         self._take = take
         self._predict = predict
         self._options = options
@@ -96,7 +96,7 @@ class BulkPredictor:
         self._workers = 0
         self._pending: deque[_PendingBatch] = deque()  # in the order of the rows
         self._running = 0
-        self._has_more = True
+        self._source_has_more = True
         self._source_error: TfsctlError | None = None
 
     @property
@@ -137,15 +137,15 @@ class BulkPredictor:
 
     def _fill(self) -> None:
         """Send batches until the concurrency is reached."""
-        while self._has_more and not self._stopped.is_set() and self._has_room():
-            if self._pending and not self._has_more_now():
+        while self._source_has_more and not self._stopped.is_set() and self._has_room():
+            if self._pending and not self._is_ready():
                 return
             try:
                 batch = self._take(self.settings.rows)
             except TfsctlError as error:  # raised after the rows before it are answered
                 self._source_error = error
                 batch = None
-            self._has_more = batch is not None
+            self._source_has_more = batch is not None
             if batch is not None:
                 self._pending.append(self._start(batch))
                 self._running += 1

@@ -29,7 +29,7 @@ from tfsctl.data.blocks import (
 )
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.literals import RepeatedName, load_json
-from tfsctl.inputs.typed import parse_line, takes_text
+from tfsctl.inputs.typed_values import parse_line, takes_text
 
 _AFTER_NAME = re.compile(rb'"\s*:')
 

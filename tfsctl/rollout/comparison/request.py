@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
+from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, Connection, Transport
 from tfsctl.core.batches import RowBatch
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
 from tfsctl.core.version_files.manifest import read_manifest
-from tfsctl.data.shaping import Keep, shape_rows
+from tfsctl.data.shaping import KeptColumns, shape_rows
 from tfsctl.data.sources import FORMATS, Format, open_source
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import comparing
@@ -61,7 +61,7 @@ class ComparisonRequest:
     concurrency: int | None = None
     transport: Transport = "grpc"
     timeout_s: float = DEFAULT_TIMEOUT_S
-    connection: Connection = PLAIN
+    connection: Connection = DEFAULT_CONNECTION
 
     @property
     def rows_name(self) -> str:
@@ -155,7 +155,7 @@ def _batches(
         location, chosen = file.name, "jsonl"
     kept = [name for one in request.slices for name in one.split(",")] + ([request.target] if request.target else [])
     source = open_source(location, signature, format=chosen, note=note)
-    keep = Keep(tuple(dict.fromkeys(kept)), option="")
+    keep = KeptColumns(tuple(dict.fromkeys(kept)), option="")
     return shape_rows(source, signature, renamed=request.columns, keep=keep, note=note)
 
 

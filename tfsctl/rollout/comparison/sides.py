@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Transport
+from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, ClientTls, Connection, Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import model_dir
@@ -68,7 +68,7 @@ class Access:
 
     transport: Transport = "grpc"
     timeout_s: float = DEFAULT_TIMEOUT_S
-    connection: Connection = PLAIN
+    connection: Connection = DEFAULT_CONNECTION
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def _served(directory: Path, text: str, role: str, access: Access) -> Iterator[S
     load_s = time.perf_counter() - start
     try:
         record = handle.record
-        with _client_of(record, replace(access, connection=PLAIN)) as client:
+        with _client_of(record, replace(access, connection=DEFAULT_CONNECTION)) as client:
             side = _side(text, client, ModelRef(record.models[0]))
             version_dir = directory if model_dir.is_version_dir(directory) else _version(directory, side.served.version)
             yield replace(side, directory=version_dir, handle=handle, load_s=load_s)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.connection import DEFAULT_CONNECTION, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import model_dir
 from tfsctl.core.history import journal
@@ -78,7 +78,7 @@ def find_model(
     host: str = "localhost",
     grpc_port: int = 8500,
     timeout_s: float = 30.0,
-    connection: Connection = PLAIN,
+    connection: Connection = DEFAULT_CONNECTION,
 ) -> ManagedModel:
     """The model `name` of a server that tfsctl started, or of the server at an address that reads `config_file`.
 

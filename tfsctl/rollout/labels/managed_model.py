@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.connection import DEFAULT_CONNECTION, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import protos
 from tfsctl.core.types import ModelRef, VersionStatus
@@ -75,7 +75,7 @@ class ManagedModel(Protocol):
 class OwnServerModel:
     """A model of a server that tfsctl started."""
 
-    def __init__(self, server: TrackedServer, name: str, connection: Connection = PLAIN) -> None:
+    def __init__(self, server: TrackedServer, name: str, connection: Connection = DEFAULT_CONNECTION) -> None:
         """Raises EngineError if the command line of the server is unknown."""
         self._tracked, self._record, self._connection = server, server.record, connection
         self.server, self.name = self._record.name, name

@@ -231,7 +231,7 @@ def export(
         parse_signatures,
     )
 
-    export_comparison.check_options(compare, rows, fail_if, to)
+    export_comparison.check_comparison_options(compare, rows, fail_if, to)
     if keep is not None and "://" in to:
         raise InvalidInput("--keep works only with local directories", hint="remove --keep")
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LATEST = "latest"
 
 
-def check_options(compare: str | None, rows: str | None, fail_if: list[str] | None, to: str) -> None:
+def check_comparison_options(compare: str | None, rows: str | None, fail_if: list[str] | None, to: str) -> None:
     """Raise InvalidInput for options without a meaning, before the export."""
     for option, value in (("--rows", rows), ("--fail-if", fail_if)):
         if value and compare is None:

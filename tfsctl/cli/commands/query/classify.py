@@ -51,15 +51,15 @@ def classify(
       tfsctl classify '{"examples": [{"x": 1.0}, {"x": 2.0}]}' --json
     """
     from tfsctl.cli.inference import classify_regress, raw_request
-    from tfsctl.cli.options.input_arguments import read_body, refuse_with
-    from tfsctl.cli.output.classes import ClassOptions, read_labels
+    from tfsctl.cli.options.input_arguments import read_request_body, refuse_with
+    from tfsctl.cli.output.class_scores import ClassOptions, read_labels
     from tfsctl.clients.example_tasks import choose_tasks
 
     if raw:
         refuse_with(
             "--raw", input=named, signature=signature, format=stdin_format, regress=regress, labels=labels, top=top
         )
-        raw_request.post(options, "classify", read_body(inputs))
+        raw_request.post(options, "classify", read_request_body(inputs))
         return
     examples = classify_regress.read_inputs(inputs, named, stdin_format)
     class_options = ClassOptions(read_labels(labels) if labels else (), top)

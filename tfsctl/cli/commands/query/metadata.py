@@ -16,7 +16,7 @@ from tfsctl.core.types import Signature
 from tfsctl.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tfsctl.cli.inference.model_description import Description
+    from tfsctl.cli.inference.model_description import ModelDescription
 
 CHANGE_COLUMNS = ("", "signature", "change")
 _JSON_ONLY_FACTS = ("ops",)  # hundreds of names
@@ -61,17 +61,17 @@ def metadata(
       tfsctl metadata ./amazon_review --diff 1 2
       tfsctl metadata --diff amazon_review ./amazon_review/1795344751
     """
-    from tfsctl.cli.inference.model_description import describe, describe_either
+    from tfsctl.cli.inference.model_description import describe_model, describe_named
 
     if diff is not None:
-        old, new = (describe_either(options, text, path) for text in diff)
+        old, new = (describe_named(options, text, path) for text in diff)
         _compare(_choose_signature(old, signature), _with_signature(new, signature), as_json=as_json)
         return
-    description = _choose_signature(describe(options, path), signature)
+    description = _choose_signature(describe_model(options, path), signature)
     _print(description.facts, description.signatures, as_json=as_json)
 
 
-def _choose_signature(description: Description, signature: str | None) -> Description:
+def _choose_signature(description: ModelDescription, signature: str | None) -> ModelDescription:
     """Keep only the named signature, if a name is given. Raises NotFound if the model has no such signature."""
     from tfsctl.core.types import ModelMetadata
     from tfsctl.inputs.predict_inputs import choose_signature
@@ -82,7 +82,7 @@ def _choose_signature(description: Description, signature: str | None) -> Descri
     return _with_signature(description, signature)
 
 
-def _with_signature(description: Description, signature: str | None) -> Description:
+def _with_signature(description: ModelDescription, signature: str | None) -> ModelDescription:
     """Keep only the named signature, which the model may not have; None keeps all."""
     kept = {name: one for name, one in description.signatures.items() if signature in (None, name)}
     return replace(description, signatures=kept)
@@ -101,7 +101,7 @@ def _print(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_
     terminal.answer_table(signature_table.COLUMNS, signature_table.rows(signatures.values()))
 
 
-def _compare(old: Description, new: Description, *, as_json: bool) -> None:
+def _compare(old: ModelDescription, new: ModelDescription, *, as_json: bool) -> None:
     """Print every change; exits with 1 if a change breaks clients."""
     from tfsctl.cli.output import terminal
     from tfsctl.core.compatibility import compare_signatures

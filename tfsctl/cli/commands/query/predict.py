@@ -25,7 +25,7 @@ from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
     from tfsctl.cli.inference.predict_arguments import PredictArguments
-    from tfsctl.cli.output.classes import ClassOptions
+    from tfsctl.cli.output.class_scores import ClassOptions
     from tfsctl.cli.output.predictions import RowInputs
     from tfsctl.core.graphs.feature_specs import FeatureSpecs
     from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
@@ -73,13 +73,19 @@ def predict(
     """
     from tfsctl.cli.inference import raw_request
     from tfsctl.cli.inference.predict_arguments import PredictArguments
-    from tfsctl.cli.options.input_arguments import is_stdin, read_body, read_lines, refuse_with, unescape_arguments
-    from tfsctl.cli.output.classes import ClassOptions, read_labels
+    from tfsctl.cli.options.input_arguments import (
+        is_stdin,
+        read_lines,
+        read_request_body,
+        refuse_with,
+        unescape_arguments,
+    )
+    from tfsctl.cli.output.class_scores import ClassOptions, read_labels
 
     if raw:
         refuse_with("--raw", input=named, only=only, labels=labels, top=top, text=text, example=example)
         refuse_with("--raw", file=files.file, output=files.output)
-        raw_request.post(options, "predict", read_body(inputs))
+        raw_request.post(options, "predict", read_request_body(inputs))
         return
     if text:
         refuse_with("--text", example=example)
@@ -148,7 +154,7 @@ def _request(
     from tfsctl.cli.options.target import find_target
     from tfsctl.engines.registry import records
     from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
-    from tfsctl.inputs.typed import signature_in_body
+    from tfsctl.inputs.typed_values import signature_in_body
 
     target = find_target(options, records.running())
     with target.connect() as client:

@@ -44,13 +44,13 @@ def regress(
       tfsctl regress x=1.0 x=2.0
     """
     from tfsctl.cli.inference import classify_regress, raw_request
-    from tfsctl.cli.options.input_arguments import read_body, refuse_with
-    from tfsctl.cli.output.classes import ClassOptions
+    from tfsctl.cli.options.input_arguments import read_request_body, refuse_with
+    from tfsctl.cli.output.class_scores import ClassOptions
     from tfsctl.clients.example_tasks import choose_tasks
 
     if raw:
         refuse_with("--raw", input=named, signature=signature, format=stdin_format)
-        raw_request.post(options, "regress", read_body(inputs))
+        raw_request.post(options, "regress", read_request_body(inputs))
         return
     examples = classify_regress.read_inputs(inputs, named, stdin_format)
 

@@ -50,13 +50,15 @@ def sample(
       tfsctl sample amazon_review | tfsctl predict --raw
       tfsctl sample ./house_price --output request.json
     """
-    from tfsctl.cli.inference.model_description import describe, describe_either
+    from tfsctl.cli.inference.model_description import describe_model, describe_named
     from tfsctl.core.inference import METHODS
     from tfsctl.core.types import ModelMetadata
     from tfsctl.inputs.predict_inputs import choose_signature
     from tfsctl.inputs.tf_examples import features_in
 
-    description = describe(options, None) if which is None else describe_either(options, which, None, command="sample")
+    description = (
+        describe_model(options, None) if which is None else describe_named(options, which, None, command="sample")
+    )
     chosen = choose_signature(
         ModelMetadata(description.facts["model"], description.facts["version"], description.signatures), signature
     )

@@ -97,7 +97,7 @@ def compare(
     """
     from tfsctl.cli.output import comparison as printed
     from tfsctl.cli.output import terminal
-    from tfsctl.cli.output.classes import read_labels
+    from tfsctl.cli.output.class_scores import read_labels
     from tfsctl.rollout.comparison import request
 
     check_report_path(html)
