@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import gc
 import mmap
 import os
 import subprocess
 import sys
 import threading
+import weakref
+from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from model_servers import resident_mb, running_server
@@ -140,6 +145,57 @@ def test_heap_is_trimmed_if_enough_became_free(monkeypatch: pytest.MonkeyPatch) 
     heap.unused = 4 * enough
     assert trimmer.check()
     assert heap.trims == 3
+
+
+def test_heap_is_trimmed_when_the_server_becomes_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, however little is free, after unreachable cycles were collected."""
+    heap, trimmer = _Heap(monkeypatch), memory.HeapTrimmer()
+    cycle = _Cycle()
+    kept = weakref.ref(cycle)
+    gc.disable()
+    try:
+        del cycle
+        assert not trimmer.check()
+        assert kept() is not None
+        assert trimmer.check(is_idle=True)
+        assert kept() is None
+    finally:
+        gc.enable()
+
+    assert not trimmer.check(is_idle=True)
+    assert not trimmer.check(is_idle=False)
+    assert trimmer.check(is_idle=True)
+    assert heap.trims == 2
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is trimmed")
+@pytest.mark.parametrize(("cpu_s", "is_idle"), [(0.0, True), (1000.0, False)])
+def test_idle_means_little_cpu_since_the_last_check(
+    cpu_s: float, is_idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cpu_s` is what the process has used at each call."""
+    seen: SimpleQueue[bool] = SimpleQueue()
+
+    class Trimmer:
+        def check(self, *, is_idle: bool) -> None:
+            seen.put(is_idle)
+
+    monkeypatch.setattr(memory, "_TRIM_INTERVAL_S", 0.001)
+    monkeypatch.setattr(memory, "HeapTrimmer", Trimmer)
+    monkeypatch.setattr(memory, "process_time", count(0.0, cpu_s).__next__)
+
+    async def first_seen() -> bool:
+        trimming = asyncio.create_task(memory.trim_regularly())
+        first = await asyncio.to_thread(seen.get)
+        trimming.cancel()
+        return first
+
+    assert asyncio.run(first_seen()) == is_idle
 
 
 KEPT = """

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic, process_time
 
 from tfsctl.server.process.resources import cpu_count
 
@@ -33,6 +34,7 @@ _LARGE_BYTES = 4 * 1024 * 1024
 _TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
 _UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim worthwhile
+_IDLE_CPU = 0.05  # of one CPU: slow clients and probes take less
 
 
 def limit_malloc_arenas() -> None:
@@ -100,16 +102,22 @@ class HeapTrimmer:
     may be more than what is in use. A trim takes a few milliseconds, during which other threads may have to wait for
     memory. So `check` trims only if at least 4 MiB became free since the last trim, or if the last trim gave back as
     much: requests that ran meanwhile may have freed more since.
+
+    When the server becomes idle, `check` trims in any case, after a garbage collection: versions that were unloaded and
+    some status responses leave cycles, and there may be 20,000 such objects before Python collects them.
     """
 
     def __init__(self) -> None:
         self._left = _unused_bytes()  # by the last trim: parts of pages, stacks, memory that is not the allocator's
-        self._was_worthwhile = False
+        self._was_worthwhile = self._was_idle = False
 
-    def check(self) -> bool:
-        """Trim if it is worthwhile; returns whether it was."""
+    def check(self, *, is_idle: bool = False) -> bool:
+        """Trim if it is worthwhile, or if the server has become idle. Returns whether it trimmed."""
+        becomes_idle, self._was_idle = is_idle and not self._was_idle, is_idle
+        if becomes_idle:
+            gc.collect()
         unused = _unused_bytes()
-        if unused - self._left < _UNUSED_BYTES and not self._was_worthwhile:
+        if unused - self._left < _UNUSED_BYTES and not self._was_worthwhile and not becomes_idle:
             self._left = min(self._left, unused)
             return False
         release_free_heap()
@@ -119,13 +127,18 @@ class HeapTrimmer:
 
 
 async def trim_regularly() -> None:
-    """Check every two seconds, in a thread, whether the heap should be trimmed. Runs until it is cancelled."""
+    """Check every two seconds, in a thread, whether the heap should be trimmed. Runs until it is cancelled.
+
+    The server counts as idle if it used less than 5 % of a CPU since the last check.
+    """
     if sys.platform != "linux":
         return
     trimmer = HeapTrimmer()
     while True:
+        used_s, since_s = process_time(), monotonic()
         await asyncio.sleep(_TRIM_INTERVAL_S)
-        await asyncio.to_thread(trimmer.check)
+        is_idle = process_time() - used_s < _IDLE_CPU * (monotonic() - since_s)
+        await asyncio.to_thread(trimmer.check, is_idle=is_idle)
 
 
 @contextmanager
