@@ -10,8 +10,8 @@ before. Every few seconds a new version is published and the one before the last
 the server (pipelined and reset requests, compressed bombs, large heads, noise), and a hundred send or read very slowly.
 Prints, for every minute, the requests, the failures, the peak of the resident memory, and the level of the private
 memory after the minute: without the pages of files (mostly TensorFlow's library), which the kernel drops when others need
-memory. For the level, the load and the attacks pause until the server has answered what had arrived and no thread of it
-runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
+memory. For the level, the load and the attacks pause until the server serves the newest versions alone, has answered what
+had arrived, and no thread of it runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
 exit status is 1 if a good request failed, or if the level after a later minute differs from that after the first one by
 more than 3 %. `--minute-seconds 10` makes every minute that short.
 """
@@ -29,7 +29,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,11 +77,12 @@ class Versions:
     def __init__(self, scale: Path, model: Path | None, text: Path) -> None:
         self._scale, self._model, self._text = scale, model, text
         self._numbers = itertools.count(1)
+        self.newest = 0
         self.swap()
 
     def swap(self) -> None:
         """Publish the next version, whole at once; remove all but it and the one before."""
-        number = next(self._numbers)
+        self.newest = number = next(self._numbers)
         scratch = self._scale.parent / "scratch"
         write_scale_model(scratch / "scale", float(number))
         (scratch / "scale").rename(_made(self._scale) / str(number))
@@ -189,6 +191,19 @@ class Load:
                 seen.fail(f"h2load: {count} {what}")
 
 
+def wait_until_served(server: Served, models: Iterable[str], version: int) -> None:
+    """Wait until this version of each model is the only one that is loaded, at most two minutes."""
+    end_s = time.monotonic() + MAX_WAIT_S
+    while any(_loaded_versions(server, model) != [version] for model in models) and time.monotonic() < end_s:
+        time.sleep(SAMPLE_S)
+
+
+def _loaded_versions(server: Served, model: str) -> list[int]:
+    with urllib.request.urlopen(f"http://{server.host}:{server.rest_port}/v1/models/{model}") as response:
+        statuses = json.load(response)["model_version_status"]
+    return [int(status["version"]) for status in statuses if status["state"] != "END"]
+
+
 def level_mb(pid: int) -> float:
     """The private memory of a server that has nothing to do: the least within the last of two quiet periods in a row.
 
@@ -276,6 +291,7 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
                 elapsed_s = time.monotonic() - began
                 signals.resumed.clear()
                 with attackers.paused:
+                    wait_until_served(server, models, versions.newest)
                     levels_mb.append(level_mb(server.pid))
                 requests = total.requests + sum(seen.requests for _, seen in checks) - before
                 failures = len(total.failures) + sum(len(seen.failures) for _, seen in checks)
