@@ -96,6 +96,18 @@ def test_a_version_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: p
     assert hangs.code is Code.DEADLINE_EXCEEDED
 
 
+def test_holes_of_a_sparse_file_do_not_extend_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow would read the holes of a vocabulary for minutes, while other versions wait for their checks."""
+    (tmp_path / "hangs").mkdir()
+    with (tmp_path / "hangs" / "words.txt").open("wb") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr(version_checks, "BASE_TIMEOUT_S", 3.0)
+    (hangs,) = checked(tmp_path, "hangs")
+
+    assert isinstance(hangs, UnsafeVersionError)
+    assert "within 3 s" in hangs.message
+
+
 def test_a_version_cannot_report_its_own_success(tmp_path: Path) -> None:
     """A model can print, but does not know the token of reports."""
     (forges,) = checked(tmp_path, "forges")

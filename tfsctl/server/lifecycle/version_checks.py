@@ -25,7 +25,7 @@ from tfsctl.errors import ProgramFailed
 from tfsctl.programs.processes import PARENT_VARIABLE
 from tfsctl.programs.subprocesses import Child
 from tfsctl.server.process.open_files import scratch_file
-from tfsctl.server.runtime.saved_model_file import directory_bytes
+from tfsctl.server.runtime.saved_model_file import allocated_bytes
 from tfsctl.server.status import Code, ServingError, UnsafeVersionError
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ JOB_VARIABLE = "TFSCTL_VERSION_CHECK"
 START_TIMEOUT_S = 120.0
 BASE_TIMEOUT_S = 300.0
 _BYTES_PER_S = 10 * 1024 * 1024  # a large version may take longer by its size at this rate
-_MAX_SIZE_S = 3600.0  # a file with holes may claim any size
+_MAX_SIZE_S = 3600.0
 _MAX_BATCH = 100  # versions per process: the job is one environment variable
 _POLL_S = 0.02
 _SHOWN_LINES = 30
@@ -127,7 +127,7 @@ class VersionChecks:
         """Run one process until it has checked the batch, ends, or takes too long. At least one request is done then."""
         started_s = time.monotonic()
         for request in batch:
-            size_s = min(directory_bytes(request.directory) / _BYTES_PER_S, _MAX_SIZE_S)
+            size_s = min(allocated_bytes(request.directory) / _BYTES_PER_S, _MAX_SIZE_S)
             request.timeout_s = BASE_TIMEOUT_S + size_s
         versions = [(request.name, request.version, str(request.directory)) for request in batch]
         job = CheckJob(self._settings, secrets.token_hex(8), versions, is_background=self._is_serving())

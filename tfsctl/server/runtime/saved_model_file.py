@@ -6,6 +6,7 @@ Format: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto, and tensor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from tfsctl.server.status import Code, UnsafeVersionError
 _TEXT_FILE = "saved_model.pbtxt"  # TensorFlow reads it if there is no saved_model.pb
 _VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
 _LARGE_BYTES = 64 * 1024
+_BLOCK_BYTES = 512  # of st_blocks, whatever the file system
 # Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary and FunctionDef
 _META_GRAPHS = 2
 _GRAPH, _OBJECT_GRAPH = 2, 7
@@ -52,10 +54,19 @@ class MetaGraph:
 
 def directory_bytes(directory: Path) -> int:
     """The size of all files of a version; 0 if they cannot be read."""
+    return sum(status.st_size for status in _file_statuses(directory))
+
+
+def allocated_bytes(directory: Path) -> int:
+    """The space that they take on the disk: holes in a sparse file take none."""
+    return sum(min(status.st_size, status.st_blocks * _BLOCK_BYTES) for status in _file_statuses(directory))
+
+
+def _file_statuses(directory: Path) -> list[os.stat_result]:
     try:
-        return sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
+        return [entry.stat() for entry in directory.rglob("*") if entry.is_file()]
     except OSError:
-        return 0
+        return []
 
 
 def read_meta_graph(directory: Path, tags: Sequence[str]) -> MetaGraph | None:
