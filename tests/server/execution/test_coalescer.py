@@ -76,12 +76,14 @@ class Harness:
         """Queue a request."""
         feeds = [(X, np.array(values, np.float32))]
         run = PendingRun.of_feeds(feeds, (Y,), may_merge=may_merge, client=client, **options)
+        run.answer = asyncio.get_running_loop().create_future()
         self.coalescer.submit(run)
         return run
 
     def submit_number(self, number: float, codec: Doubler, *, is_alone: bool = False) -> PendingRun:
         """Queue a request with a codec."""
         run = PendingRun((X,), (Y,), number, rows=1, nbytes=8, merge_key=codec, codec=codec, is_alone=is_alone)
+        run.answer = asyncio.get_running_loop().create_future()
         self.coalescer.submit(run)
         return run
 
@@ -339,6 +341,38 @@ def test_a_request_whose_deadline_passes_in_the_queue_never_runs() -> None:
         harness.session.gate.set()
         await asyncio.gather(*[run.answer for run in running])
         assert len(harness.session.runs) == len(running)
+
+    with_harness(work)
+
+
+def test_many_requests_with_one_deadline_are_answered_at_it() -> None:
+    """A few in each iteration of the event loop."""
+
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        deadline_s = time.monotonic() + 0.01
+        late = [harness.submit(7.0, may_merge=False, deadline_s=deadline_s) for _ in range(300)]
+        errors = await asyncio.gather(*[run.answer for run in late], return_exceptions=True)
+        assert {error.code for error in errors if isinstance(error, ServingError)} == {Code.DEADLINE_EXCEEDED}
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in running])
+        assert len(harness.session.runs) == len(running)
+
+    with_harness(work)
+
+
+def test_a_request_that_was_answered_is_not_kept_until_its_deadline() -> None:
+    async def work(harness: Harness) -> None:
+        run = harness.submit(1.0, deadline_s=time.monotonic() + 1000)
+        array = weakref.ref(run.payload[0])
+        await run.answer
+        cancelled = harness.submit(1.0, deadline_s=time.monotonic() + 1000)
+        cancelled_array = weakref.ref(cancelled.payload[0])
+        harness.coalescer.cancel(cancelled)
+        del run, cancelled
+        await asyncio.to_thread(harness.coalescer.close)  # its threads refer to their last work
+        assert array() is None
+        assert cancelled_array() is None
 
     with_harness(work)
 

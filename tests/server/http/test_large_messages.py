@@ -23,7 +23,7 @@ from waiting import PATIENCE_S
 from tfsctl.core import protos, tensors
 from tfsctl.server.app.application import Application
 from tfsctl.server.config.flags import Flags
-from tfsctl.server.http.exchange import Exchange, Pairs
+from tfsctl.server.http.exchange import Exchange, Pairs, Tasks
 from tfsctl.server.http.http1 import Http1Connection
 from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.memory_budget import MemoryBudget
@@ -94,6 +94,10 @@ class Request(Exchange):
 
     answer: tuple[int, bytes] = (0, b"")
 
+    @property
+    def _tasks(self) -> Tasks:
+        raise NotImplementedError
+
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:  # noqa: ARG002
         """Keep the answer."""
         self.answer = status, body
@@ -125,7 +129,9 @@ def test_bodies_above_2_gib_are_refused() -> None:
             "/v1/models/m:predict",
             {},
         )
-        serving = asyncio.ensure_future(Application(Flags(rest_api_port=8501))(request))
+        answering = Application(Flags(rest_api_port=8501))(request)
+        assert answering is not None
+        serving = asyncio.ensure_future(answering)
         while not serving.done():
             request.add(chunk)
             await asyncio.sleep(0)
@@ -142,7 +148,9 @@ def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
     async def ask() -> tuple[int, bytes]:
         path, headers = "/v1/models/m:predict", {b"content-length": b"3000000000"}
         request = Request(asyncio.get_running_loop(), MemoryBudget(2**40), None, 8501, "POST", path, headers)
-        await asyncio.wait_for(Application(Flags(rest_api_port=8501))(request), timeout=240)
+        answering = Application(Flags(rest_api_port=8501))(request)
+        assert answering is not None
+        await asyncio.wait_for(answering, timeout=240)
         return request.answer
 
     status, body = asyncio.run(ask())

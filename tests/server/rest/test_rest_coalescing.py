@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from counted_runs import counting_flags, graph_runs, metric_sum
@@ -24,6 +25,26 @@ from rest_requests import rest
 pytestmark = pytest.mark.server
 
 CLIENTS, TIMEOUT_S = 24, 240
+
+
+class OnePieceConnection(http.client.HTTPConnection):
+    """Sends the head and the body of a request in one piece: only then are requests converted together."""
+
+    _pieces: list[bytes] | None = None
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        """Send a request."""
+        pieces = self._pieces = []
+        super().request(*arguments, **options)
+        self._pieces = None
+        self.send(b"".join(pieces))
+
+    def send(self, data: Any) -> None:
+        """Send a piece, or keep it for later."""
+        if self._pieces is None:
+            super().send(data)
+        else:
+            self._pieces.append(data)
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,7 @@ class CountingServer:
         start = threading.Barrier(CLIENTS)
 
         def client(number: int) -> list[tuple[int, bytes]]:
-            connection = http.client.HTTPConnection(self.server.host, self.server.rest_port, timeout=240)
+            connection = OnePieceConnection(self.server.host, self.server.rest_port, timeout=240)
             start.wait()
             answers = []
             for body in bodies[number::CLIENTS]:

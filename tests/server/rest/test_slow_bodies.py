@@ -12,6 +12,7 @@ import pytest
 from tfsctl.core import dtypes
 from tfsctl.server.monitoring.recorder import NullRecorder
 from tfsctl.server.rest import api as rest_api
+from tfsctl.server.rest.response import RestResponse
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError, invalid_argument
 
@@ -84,5 +85,5 @@ def test_slow_bodies(monkeypatch: pytest.MonkeyPatch, target: str, body: bytes, 
     assert (_Threads.runs > 0) is is_slow
 
 
-async def _answer(api: rest_api.RestApi, target: str, body: bytes) -> rest_api.RestResponse:
+async def _answer(api: rest_api.RestApi, target: str, body: bytes) -> RestResponse:
     return await api.answer("POST", target, {}, body)

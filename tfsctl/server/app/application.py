@@ -21,6 +21,7 @@ from tfsctl.server.http.exchange import (
     BodyTooLargeError,
     ClientGoneError,
     Exchange,
+    Pairs,
 )
 from tfsctl.server.http.timeouts import within
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
@@ -29,20 +30,20 @@ from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import results as json_results
+from tfsctl.server.rest.response import JSON, RestResponse
 from tfsctl.server.status import Code, ServingError
 
-_NOT_GRPC = rest_api.RestResponse(
-    415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain"
-)
+_NOT_GRPC = RestResponse(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # of a request to a proxy; every server has to accept it
 _DRAINING = "The server is shutting down"
-_DRAINING_REST = rest_api.RestResponse(503, json_results.error(_DRAINING))
+_DRAINING_REST = RestResponse(503, json_results.error(_DRAINING))
 _DRAINING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _DRAINING)
 _NO_LOGGING = "logging_config may be set only by clients on this machine, because it writes files"
 _SLOW_BODY = "The request's body arrived too slowly"
 _RUN_TIMEOUT = "Timed out waiting for notification"  # TensorFlow Serving's words
 _RETRY_LATER = ((b"retry-after", b"1"),)
 _LARGE_BYTES = 64 * 1024  # of a body: reading it takes so long that the REST timeout has to cover it
+_JSON_HEADERS = ((b"content-type", JSON),)
 _OK_TRAILERS = framing.GrpcResponse(b"").trailers
 
 
@@ -60,8 +61,34 @@ class Application:
         self._model_reload = flags.model_reload
         self._requests = shutdown.RunningRequests()
 
-    async def __call__(self, exchange: Exchange) -> None:
-        """Answer one request."""
+    def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """Answer one request. Returns the coroutine that does so; None if the request is answered without a task."""
+        requests = self._requests
+        if (
+            exchange.has_all
+            and exchange.port == self._rest_port
+            and exchange.size <= self._small_body_bytes
+            and not requests.is_draining
+        ):
+            requests.running += 1
+            if self._server.rest.begin(exchange, self._finish_rest):
+                return None
+            requests.running -= 1
+        return self._serve(exchange)
+
+    def _finish_rest(self, exchange: Exchange, response: RestResponse | None) -> None:
+        """Send the response to a REST request that is answered without a task; None if a task has to answer it."""
+        if exchange.is_gone:
+            exchange.end_service()
+        elif response is None:
+            exchange.serve_by_task(self._serve(exchange))
+        elif len(response.body) > _LARGE_BYTES:
+            exchange.serve_by_task(self._send_rest(response, exchange))
+        else:
+            exchange.respond(response.status, _headers(response), response.body)
+        self._requests.running -= 1
+
+    async def _serve(self, exchange: Exchange) -> None:
         requests = self._requests
         requests.running += 1
         try:
@@ -117,33 +144,37 @@ class Application:
             response = await self._answer_rest(exchange, body)
         else:
             response = await self._answer_slow_rest(exchange)
+        await self._send_rest(response, exchange)
+
+    async def _send_rest(self, response: RestResponse, exchange: Exchange) -> None:
+        """Send a response, which may be too large for the memory budget."""
         try:
             await _send_rest(response, exchange)
         except BudgetExceededError as error:
             await _send_rest(_over_budget(error), exchange)
 
-    async def _answer_slow_rest(self, exchange: Exchange) -> rest_api.RestResponse:
+    async def _answer_slow_rest(self, exchange: Exchange) -> RestResponse:
         """Read a body that has not arrived or is large, and answer it, all within the REST timeout."""
 
-        async def read_and_answer() -> rest_api.RestResponse:
+        async def read_and_answer() -> RestResponse:
             return await self._answer_rest(exchange, await exchange.body(self._max_body_bytes))
 
         try:
             return await within(self._rest_timeout_s, read_and_answer())
         except BodyTooLargeError as error:
             text = _too_large(error, self._max_body_bytes)
-            return rest_api.RestResponse(413, json_results.error(text), code=Code.RESOURCE_EXHAUSTED)
+            return RestResponse(413, json_results.error(text), code=Code.RESOURCE_EXHAUSTED)
         except BudgetExceededError as error:
             return _over_budget(error)
         except BodyTimeoutError:
-            return rest_api.RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
+            return RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
         except asyncio.TimeoutError:
             if not exchange.has_all:
                 self.recorder.request_rejected("body_timeout")
-                return rest_api.RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
-            return rest_api.RestResponse(504, json_results.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
+                return RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
+            return RestResponse(504, json_results.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
 
-    def _answer_rest(self, exchange: Exchange, body: bytes) -> Coroutine[Any, Any, rest_api.RestResponse]:
+    def _answer_rest(self, exchange: Exchange, body: bytes) -> Coroutine[Any, Any, RestResponse]:
         target = exchange.target
         if target[:1] != "/":
             target = _ORIGIN.sub("", target)
@@ -206,18 +237,23 @@ def _too_large(error: BodyTooLargeError, limit: int) -> str:
     return f"Received message larger than max ({error.size} vs. {limit})"
 
 
-def _over_budget(error: BudgetExceededError) -> rest_api.RestResponse:
+def _over_budget(error: BudgetExceededError) -> RestResponse:
     """413 for a request that is too large even for an idle server, 503 for one that has to wait for others."""
     body = json_results.error(error.message)
     if error.size > error.limit:
-        return rest_api.RestResponse(413, body, code=error.code)
-    return rest_api.RestResponse(503, body, code=error.code, headers=_RETRY_LATER)
+        return RestResponse(413, body, code=error.code)
+    return RestResponse(503, body, code=error.code, headers=_RETRY_LATER)
 
 
 def _send_grpc(response: framing.GrpcResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
     return exchange.reply(200, framing.RESPONSE_HEADERS, response.body, response.trailers)
 
 
-def _send_rest(response: rest_api.RestResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
-    headers = ((b"content-type", response.content_type), *response.headers)
-    return exchange.reply(response.status, headers, response.body)
+def _send_rest(response: RestResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
+    return exchange.reply(response.status, _headers(response), response.body)
+
+
+def _headers(response: RestResponse) -> Pairs:
+    if response.content_type is JSON and not response.headers:
+        return _JSON_HEADERS
+    return ((b"content-type", response.content_type), *response.headers)

@@ -56,7 +56,7 @@ class BatchingSession:
 
         Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE if too many wait already.
         """
-        answer = run.answer = asyncio.get_running_loop().create_future()
+        answer = run.answer
         feeds, fetches, deadline_s = run.array_feeds(), run.fetches, run.deadline_s
         rows = rows_of(feeds)
         queue = self._queue(feeds, fetches)

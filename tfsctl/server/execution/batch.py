@@ -83,10 +83,10 @@ class Batch:
                 nbytes += run.nbytes
             if run.deadline_s is not None and now_s > run.deadline_s:
                 run.settle(deadline_exceeded())
-            elif not run.answer.done():
+            elif not run.is_done:
                 payloads.append(run.payload)
         if len(payloads) < len(self.requests):
-            self.requests = [run for run in self.requests if not run.answer.done()]
+            self.requests = [run for run in self.requests if not run.is_done]
             self.rows = sum(run.rows for run in self.requests)
             self.nbytes = sum(run.nbytes for run in self.requests)
         return released, nbytes

@@ -22,7 +22,14 @@ from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
 from tfsctl.server.execution.loop_runs import LoopRuns, key_of_request
-from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, Codec, PendingRun, deadline_exceeded
+from tfsctl.server.execution.pending_run import (
+    SMALL_BYTES,
+    SMALL_ROWS,
+    Codec,
+    Deadlines,
+    PendingRun,
+    deadline_exceeded,
+)
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
@@ -68,6 +75,7 @@ class RequestCoalescer:
         self._formed_requests = 0
         self._newest: PendingRun | None = None
         self._debouncer = LoopDebouncer(loop, self._coalescible, self._dispatch)
+        self._deadlines = Deadlines(loop, self._expire)
         self._timing, self._loop_runs = RunTiming(), LoopRuns()
         self._alone = SessionExecutor(session, self._timing)
         self._merging = MergingExecutor(self._alone)
@@ -89,32 +97,30 @@ class RequestCoalescer:
         Raises RESOURCE_EXHAUSTED if too many wait already.
         """
         waiting = self.queue.length + self._formed_requests
-        run.answer = self._loop.create_future()
         if run.is_alone and not (waiting or self.busy):
             self._start_alone(run)
             return
-        is_long = waiting > _SHORT_QUEUE
         limits = self._limits
         nbytes = limits.nbytes + run.nbytes
-        if is_long or limits.requests >= limits.max_requests or nbytes > limits.max_bytes:
-            ahead = self._formed_requests + self.queue.ahead_of(run.client) if is_long else 0
+        may_be_late = waiting > _SHORT_QUEUE and waiting * self._seconds_per_request > limits.max_wait_s
+        if may_be_late or limits.requests >= limits.max_requests or nbytes > limits.max_bytes:
+            ahead = self._formed_requests + self.queue.ahead_of(run.client) if waiting > _SHORT_QUEUE else 0
             limits.admit(run.nbytes, ahead * self._seconds_per_request)
         else:  # as `admit` does, without the call
             limits.requests += 1
             limits.nbytes = nbytes
         run.is_waiting = True
         self.queue.push(run)
-        if run.deadline_s is not None and (is_long or not self._may_hold_loop(run)):
-            run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
+        if run.deadline_s is not None:
+            self._deadlines.watch(run, run.deadline_s)
         self._newest = run
         if not self._debouncer.is_scheduled:
             self._debouncer.notify()
 
     def cancel(self, run: PendingRun) -> None:
         """Remove a request that no caller waits for. A run that has begun continues."""
-        if run.timer is not None:
-            run.timer.cancel()
-            run.timer = None
+        if run.due is not None:
+            run.due.discard(run)
         self._release(run)
         if run.is_queued:
             self.queue.remove(run)
@@ -295,7 +301,7 @@ class RequestCoalescer:
             self._answer_alone(run, self._loop_runs.hold(work, run.fetches, run.nbytes))
             return
         if run.deadline_s is not None:
-            run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
+            self._deadlines.watch(run, run.deadline_s)
         self._start_in_thread(may_hold_loop, self._work_alone, run, run.payload, run.timeout_ms, key)
 
     def _work_alone(self, run: PendingRun, payload: object, timeout_ms: int, key: Hashable) -> None:

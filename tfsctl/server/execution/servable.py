@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from tfsctl.server.execution.pending_run import Codec, PendingRun
 from tfsctl.server.request_context import current_request
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
+from tfsctl.server.status import ServingError
 
 
 class RunQueue(Protocol):
@@ -70,7 +71,7 @@ class Servable:
             PendingRun.of_feeds(
                 feeds,
                 fetches,
-                may_merge=signature in self._row_independent,
+                may_merge=self.may_merge(signature),
                 deadline_s=deadline_s,
                 client=request and request.client,
                 is_alone=request is not None and request.is_alone,
@@ -99,7 +100,7 @@ class Servable:
                 payload,
                 rows=rows,
                 nbytes=nbytes,
-                merge_key=codec if signature in self._row_independent else None,
+                merge_key=codec if self.may_merge(signature) else None,
                 deadline_s=deadline_s,
                 client=request and request.client,
                 is_alone=request is not None and request.is_alone,
@@ -107,18 +108,38 @@ class Servable:
             )
         )
 
+    def may_merge(self, signature: str) -> bool:
+        """Whether the rows of several requests for a signature may be merged into one run."""
+        return signature in self._row_independent
+
     async def _wait_for(self, run: PendingRun) -> Any:  # noqa: ANN401 - arrays, or what the codec makes
         """Queue a request and wait for its answer. The session is not closed before that."""
-        self._queue.submit(run)
+        answer = run.answer = asyncio.get_running_loop().create_future()
+        self.submit(run)
+        try:
+            return await answer
+        finally:
+            self.finish(run)
+
+    def submit(self, run: PendingRun) -> None:
+        """Queue a request. The session is not closed before `finish`. Raises ServingError if it is refused.
+
+        A run that is answered without a future may be settled before this returns.
+        """
         self._in_flight += 1
         try:
-            return await run.answer
-        finally:
-            if run.is_waiting:
-                self._queue.cancel(run)
-            self._in_flight -= 1
-            if self._drained is not None and not self._in_flight:
-                self._drained.set()
+            self._queue.submit(run)
+        except ServingError:
+            self.finish(run)
+            raise
+
+    def finish(self, run: PendingRun) -> None:
+        """Forget a request that has its answer, or that no caller waits for any more."""
+        if run.is_waiting:
+            self._queue.cancel(run)
+        self._in_flight -= 1
+        if self._drained is not None and not self._in_flight:
+            self._drained.set()
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run the graph on this thread, regardless of the queue, and return the fetched arrays, in order."""

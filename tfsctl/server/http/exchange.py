@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from tfsctl.server.memory_budget import BudgetExceededError, MemoryBudget
 
@@ -35,6 +36,23 @@ class BodyTimeoutError(Exception):
     """A body arrived too slowly."""
 
 
+class Work(Protocol):
+    """What serves a request: a task, or an object that answers it without one."""
+
+    def cancel(self) -> object:
+        """The client has left: end soon."""
+
+
+class Tasks(Protocol):
+    """The tasks that serve the requests of a listener."""
+
+    def spawn(self, exchange: Exchange, serving: Awaitable[None]) -> None:
+        """Serve a request by a task."""
+
+    def end(self, exchange: Exchange) -> None:
+        """The application is done with a request."""
+
+
 class Exchange(ABC):
     """A request and its response. The transport calls the first group of methods, the application the others.
 
@@ -47,7 +65,7 @@ class Exchange(ABC):
         is_gone: whether the client has left, so that nobody waits for a response.
         is_streaming: whether the body may arrive as slowly as the client likes (streaming calls); the application's.
         is_alone: whether no other request was around when this one began, and none has begun since.
-        task: the task that serves the request, None before and after that.
+        task: the task, or the object without a task, that serves the request, None before and after that.
         held: the bytes counted in the memory budget for this exchange.
     """
 
@@ -91,7 +109,7 @@ class Exchange(ABC):
         self._error: Exception | None = None  # why the body is refused
         self._is_consuming = False  # the body is consumed as it arrives
         self.has_all = self.is_gone = self.is_streaming = self.is_alone = False
-        self.task: asyncio.Task[None] | None = None
+        self.task: Work | None = None
         self.held = 0
 
     def on_served(self) -> None:
@@ -180,6 +198,15 @@ class Exchange(ABC):
     def size(self) -> int:
         """How many bytes of the body have arrived."""
         return self._size
+
+    def arrived_body(self, limit: int) -> bytes | None:
+        """The whole body of a request that `has_all`; None if it has more than `limit` bytes."""
+        chunks = self._chunks
+        if self._size > limit:
+            return None
+        if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
+            return only
+        return b"".join(chunks)
 
     async def body(self, limit: int, *, is_framed: bool = False) -> bytes:
         """The whole body. Raises ClientGoneError, BodyTooLargeError if it has more than `limit` bytes.
@@ -289,6 +316,23 @@ class Exchange(ABC):
         """Whether the client is known to run on this machine."""
         return False
 
+    @property
+    @abstractmethod
+    def _tasks(self) -> Tasks:
+        """The tasks of the listener."""
+
+    def serve_by_task(self, serving: Awaitable[None]) -> None:
+        """Let a task go on with a request that was served without one."""
+        self._tasks.spawn(self, serving)
+
+    def end_service(self) -> None:
+        """The application is done with a request that was served without a task."""
+        self._tasks.end(self)
+
+    def respond(self, status: int, headers: Pairs, body: bytes) -> None:
+        """Send a whole small response to a request that was served without a task, and end the exchange."""
+        self.serve_by_task(self.reply(status, headers, body))
+
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole response with its length. Returns when it is written, or nobody wants it any more.
@@ -309,4 +353,5 @@ class Exchange(ABC):
         """End a response that was sent in parts."""
 
 
-Application = Callable[[Exchange], Awaitable[None]]
+Application = Callable[[Exchange], "Awaitable[None] | None"]
+"""Serves a request. Returns what a task is to await, or None if it goes on without one and ends it itself."""

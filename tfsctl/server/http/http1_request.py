@@ -8,7 +8,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
-from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
+from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs, Tasks
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.status import error_page
@@ -110,6 +110,24 @@ class Request(Exchange):
             self._expects_continue = False
             self._owner.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._owner.on_body_consumed(self)
+
+    @property
+    def _tasks(self) -> Tasks:
+        return self._owner.state.tasks
+
+    def respond(self, status: int, headers: Pairs, body: bytes) -> None:
+        """Send a whole small response to a request that was served without a task, and end the exchange."""
+        owner = self._owner
+        if self.method == "HEAD" or status in NO_BODY:
+            super().respond(status, headers, body)
+            return
+        head = self._head_bytes(status, headers, b"content-length: %d\r\n" % len(body))
+        self.has_answered = True
+        owner.write(head + body)
+        if owner.is_paused:
+            self.serve_by_task(owner.until_writable())
+        else:
+            owner.state.tasks.end(self)
 
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole response with its length. Raises BudgetExceededError, before anything is sent."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
+from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs, Tasks
 from tfsctl.server.http.frames import ErrorCode
 from tfsctl.server.http.http2_sending import Sender
 from tfsctl.server.http.listener_state import ListenerState
@@ -145,6 +145,10 @@ class Stream(Exchange):
     def is_local(self) -> bool:
         """Whether the client is known to run on this machine."""
         return self._owner.is_local
+
+    @property
+    def _tasks(self) -> Tasks:
+        return self._owner.state.tasks
 
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole response, in one piece if the client's windows allow it.

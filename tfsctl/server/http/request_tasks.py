@@ -1,5 +1,7 @@
 """The tasks that serve requests: how they begin, and how they are cancelled when their client has left.
 
+The application may serve a request without a task. A task costs as much as converting a small request and its answer.
+
 A task usually takes its first step in the next iteration of the event loop. A request that is alone begins at once: no
 other request is around that it could share work with, so that waiting for the next iteration would only cost time.
 """
@@ -11,11 +13,11 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Coroutine, Generator
+from collections.abc import Awaitable, Collection, Coroutine, Generator
 from contextvars import copy_context
 from typing import Any
 
-from tfsctl.server.http.exchange import Application, Exchange
+from tfsctl.server.http.exchange import Application, Exchange, Work
 from tfsctl.server.request_context import current_request
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class RequestTasks:
         self._last_end_s = 0.0
         self._was_repeated = False
         self._alone: Exchange | None = None
-        self._to_cancel: deque[asyncio.Task[None]] = deque()
+        self._to_cancel: deque[Work] = deque()
         self._is_scheduled = False
 
     def start(self, exchange: Exchange, *, is_only: bool) -> None:
@@ -63,35 +65,50 @@ class RequestTasks:
             or time.monotonic() - self._last_end_s >= _QUIET_S
         )
         self._last_connection, self._was_repeated = connection, is_repeated
-        serving = self._serve(exchange)
         if is_alone:
             exchange.is_alone = True
             self._alone = exchange
-        if is_alone and exchange.has_all:
-            exchange.task = _begin(self._loop, serving)
-        else:
-            exchange.task = self._loop.create_task(serving)
+        try:
+            serving = self._application(exchange)
+        except Exception:  # as in `_serve`
+            log.exception("A request failed: %s", exchange.target)
+            self.end(exchange)
+            return
+        if serving is not None:
+            self.spawn(exchange, serving)
 
-    async def _serve(self, exchange: Exchange) -> None:
+    def spawn(self, exchange: Exchange, serving: Awaitable[None]) -> None:
+        """Serve a request by a task, which awaits `serving`."""
+        work = self._serve(exchange, serving)
+        if exchange.is_alone and exchange.has_all:
+            exchange.task = _begin(self._loop, work)
+        else:
+            exchange.task = self._loop.create_task(work)
+
+    async def _serve(self, exchange: Exchange, serving: Awaitable[None]) -> None:
         current_request.set(exchange)
         try:
-            await self._application(exchange)
+            await serving
         except Exception:  # the last resort for bugs: the transport ends the exchange
             log.exception("A request failed: %s", exchange.target)
         finally:
-            self._last_end_s = time.monotonic()
-            if self._alone is exchange:
-                self._alone = None
-            exchange.task = None  # its context refers to the exchange: no cycle for the garbage collector
-            exchange.on_served()
+            self.end(exchange)
+
+    def end(self, exchange: Exchange) -> None:
+        """The application is done with a request."""
+        self._last_end_s = time.monotonic()
+        if self._alone is exchange:
+            self._alone = None
+        exchange.task = None  # its context refers to the exchange: no cycle for the garbage collector
+        exchange.on_served()
 
     def forget(self, connection: object) -> None:
         """Keep no reference to a connection that is closed."""
         if self._last_connection is connection:
             self._last_connection = None
 
-    def cancel(self, task: asyncio.Task[None]) -> None:
-        """Cancel a task soon: at most 64 are cancelled in one iteration of the loop."""
+    def cancel(self, task: Work) -> None:
+        """Cancel what serves a request soon: at most 64 are cancelled in one iteration of the loop."""
         self._to_cancel.append(task)
         if not self._is_scheduled:
             self._is_scheduled = True

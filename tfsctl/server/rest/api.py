@@ -12,7 +12,6 @@ import re
 import time
 import zlib
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
@@ -23,12 +22,14 @@ from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef
 from tfsctl.server.gzip_bodies import decompress
+from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.rest import message_json
+from tfsctl.server.rest.direct_run import DirectRun
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.json import pieces as json_pieces
@@ -37,10 +38,11 @@ from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
 from tfsctl.server.rest.request_log_entry import prediction_log
+from tfsctl.server.rest.response import RestResponse, Send, bug_response, error_response, html_page
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.signatures.serialized_input import SerializedInput
-from tfsctl.server.status import HTTP_STATUS, Code, ServingError, error_page, invalid_argument
+from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 
 log = logging.getLogger(__name__)
@@ -60,19 +62,11 @@ _MODELS = re.compile(rf"(?i)/v1/models(?:/(?P<name>{_NAME}))?{_VERSION_OR_LABEL}
 _URI = re.compile(r"[\w.~!$&'()*+,;=@?#:/-]*(?:%[0-9a-fA-F]{2}[\w.~!$&'()*+,;=@?#:/-]*)*", re.ASCII)
 
 
-@dataclass(slots=True)
-class RestResponse:
-    """An HTTP response. `code` is the outcome behind the status; `headers` are those besides its type and length."""
-
-    status: int
-    body: bytes
-    content_type: bytes = b"application/json"
-    code: Code = Code.OK
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
 class Api(Protocol):
     """Answers HTTP requests: the REST API, or a wrapper around it."""
+
+    def begin(self, exchange: Exchange, send: Send) -> bool:
+        """Serve a request that has arrived completely, without a task. Returns False if that takes a task."""
 
     async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
         """Answer one request; `target` is its path as the client sent it, with the query string."""
@@ -104,6 +98,41 @@ class RestApi:
         """Answer one request; `target` is its path as the client sent it, with the query string."""
         answer = self._answer_recorded if self._recorder.is_active else self._answer
         return answer(method, target, headers, body)
+
+    def begin(self, exchange: Exchange, send: Send) -> bool:
+        """Serve a small predict request without a task. Returns False for any other request."""
+        if exchange.method != "POST" or b"content-encoding" in exchange.headers or self._request_logs.is_on:
+            return False
+        start_s = perf_counter() if self._recorder.is_active else 0.0
+        route = self._route(exchange.target)
+        if route is None or route[0] is None or route[1] != "predict":
+            return False
+        run = self._predict.direct_run(route[0], exchange)
+        if run is None:
+            return False
+        run.begin(self, send, start_s)
+        return True
+
+    def finish(self, run: DirectRun, outcome: object) -> None:
+        """Send the outcome of a request that was served without a task. None: it could not be converted with others."""
+        exchange = run.exchange
+        if outcome is None:
+            run.send(exchange, None)
+            return
+        if isinstance(outcome, bytes):
+            response = RestResponse(200, outcome)
+        elif isinstance(outcome, ServingError):
+            response = error_response(outcome)
+        else:
+            error = outcome if isinstance(outcome, BaseException) else TypeError(type(outcome))
+            log.error("Request failed: %s", exchange.target, exc_info=error)
+            response = bug_response(error)
+        if self._recorder.is_active:
+            seconds = perf_counter() - run.start_s
+            if response.code is Code.OK:
+                self._recorder.inference_finished(run.servable.name, "Predict", seconds)
+            self._record(exchange.method, exchange.target, response, seconds)
+        run.send(exchange, response)
 
     async def _answer_recorded(
         self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
@@ -144,15 +173,12 @@ class RestApi:
         except ServingError as error:
             if sampled is not None:
                 sampled.finish(error.code)
-            retry_after = () if error.retry_after_s is None else ((b"retry-after", b"%d" % error.retry_after_s),)
-            return RestResponse(
-                HTTP_STATUS[error.code], json_results.error(error.message), code=error.code, headers=retry_after
-            )
+            return error_response(error)
         except Exception as error:  # the outermost handler of bugs: a message instead of a broken connection
             log.exception("Request failed: %s %s", method, target)
             if sampled is not None:
                 sampled.finish(Code.INTERNAL)
-            return RestResponse(500, json_results.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
+            return bug_response(error)
 
     def _sampled(self, ref: ModelRef, verb: str, body: bytes) -> SampledRequest | None:
         """The entry of the request log for a request, None if it is not to be logged."""
@@ -168,13 +194,13 @@ class RestApi:
     def _answer_other(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> RestResponse:
         """Answer a request that does not run a model."""
         if target[:4].lower() != "/v1/":
-            return _html(HTTPStatus.NOT_FOUND)
+            return html_page(HTTPStatus.NOT_FOUND)
         if method == "OPTIONS":
             return _preflight(headers)
         if method == "GET" and (match := _MODELS.fullmatch(target)):
             return self._metadata(match) if match["metadata"] == "metadata" else self._status(match)
         if not _URI.fullmatch(target):
-            return _html(HTTPStatus.BAD_REQUEST)
+            return html_page(HTTPStatus.BAD_REQUEST)
         raise invalid_argument(f"Malformed request: {method} {target}")
 
     async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
@@ -261,11 +287,7 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     return plain if is_whole else b""
 
 
-def _html(status: HTTPStatus) -> RestResponse:
-    return RestResponse(status.value, error_page(status), b"text/html", Code.UNKNOWN)
-
-
-NOT_IMPLEMENTED = _html(HTTPStatus.NOT_IMPLEMENTED)  # for unknown HTTP methods
+NOT_IMPLEMENTED = html_page(HTTPStatus.NOT_IMPLEMENTED)  # for unknown HTTP methods
 _NO_VERSION = RestResponse(400, b"", code=Code.INVALID_ARGUMENT)
 
 

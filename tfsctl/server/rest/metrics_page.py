@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tfsctl.server.rest.api import Api, RestResponse
+from tfsctl.server.http.exchange import Exchange
+from tfsctl.server.rest.api import Api
+from tfsctl.server.rest.response import RestResponse, Send
 from tfsctl.server.status import Code
 
 
@@ -15,6 +17,10 @@ class MetricsPage:
         self._api = api
         self._path = path
         self._write = write
+
+    def begin(self, exchange: Exchange, send: Send) -> bool:
+        """Serve a request for another path without a task. Returns False if that takes a task."""
+        return not exchange.target.startswith(self._path) and self._api.begin(exchange, send)
 
     async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
         """Answer one request. A query string after the page's path is an error, as in TensorFlow Serving."""

@@ -1,8 +1,8 @@
 """Predict over REST: reads a body, runs its signature, and writes the answer.
 
-Small plain bodies (`instances` and nothing else but a signature) are queued as they are: those that end up in one batch
-are converted, run and written together, by a `RowCodec`. Every other body is converted alone, and so is one that cannot
-be converted together with others: the exact error of a bad body comes from there.
+Small plain bodies (`instances` and nothing else but a signature) that arrive in one piece are queued as they are: those
+that end up in one batch are converted, run and written together, by a `RowCodec`. Every other body is converted alone,
+and so is one that cannot be converted together with others: the exact error of a bad body comes from there.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import content_bytes
-from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef
+from tfsctl.core.types import ModelRef
 from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.execution.stacked_run import Stack
+from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.request_context import charge_memory, max_step_bytes
+from tfsctl.server.rest.direct_run import DirectRun
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
@@ -91,7 +92,32 @@ class RestPredict:
         self._service = service
         self._threads = threads
         self._timeout_s = timeout_s
-        self._recorder = service.recorder
+
+    def direct_run(self, ref: ModelRef, exchange: Exchange) -> DirectRun | None:
+        """The run of a small plain body, which may be converted together with others; None if `answer` has to answer it."""
+        body = exchange.arrived_body(_SMALL_BODY_BYTES)
+        plain = None if body is None else json_document.plain_rows(body)
+        if body is None or plain is None:
+            return None
+        signature, rows = plain
+        try:
+            servable = self._service.core.servable(ref)
+        except ServingError:
+            return None
+        count = len(rows)
+        codec = servable.codecs.get((signature, count)) or self._new_codec(servable, signature, count)
+        if codec is None:
+            return None
+        return DirectRun(
+            exchange,
+            servable,
+            codec,
+            (rows, body),
+            rows=count,
+            nbytes=len(body),
+            may_merge=servable.may_merge(signature),
+            deadline_s=None if self._timeout_s is None else time.monotonic() + self._timeout_s,
+        )
 
     async def answer(self, ref: ModelRef, body: bytes) -> bytes:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
@@ -103,24 +129,6 @@ class RestPredict:
         signature = None if document is None else json_tensor.plain_signature(document)
         if document is None or signature is None:
             return await self._answer(ref, await self._read_alone(ref, body))
-        if len(body) <= _SMALL_BODY_BYTES and (rows := json_tensor.plain_rows(document)):
-            name = signature or DEFAULT_SIGNATURE
-            servable = self._service.core.servable(ref)
-            codec = servable.codecs.get((name, len(rows))) or self._new_codec(servable, name, len(rows))
-            if codec is not None:
-                start_s = perf_counter() if self._recorder.is_active else 0.0
-                answer: bytes | None = await servable.run_payload(
-                    (rows, body),
-                    codec,
-                    rows=len(rows),
-                    nbytes=len(body),
-                    deadline_s=None if self._timeout_s is None else time.monotonic() + self._timeout_s,
-                    signature=name,
-                )
-                if answer is not None:
-                    if self._recorder.is_active:
-                        self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
-                    return answer
         plain = json_tensor.plain_inputs(document, self._service.input_dtypes(ref, signature), body)
         if plain is None:
             return await self._answer(ref, await self._read_alone(ref, body))

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
-from tfsctl.core.types import Json
+from tfsctl.core.types import DEFAULT_SIGNATURE, Json
 from tfsctl.server.rest.json.rapidjson_reader import WHITESPACE, RapidJsonReader, finite_float, int_or_float
 from tfsctl.server.rest.json.text import DuplicateKeys
 from tfsctl.server.status import invalid_argument
 
 _KEY_ENDS = re.compile(rb'"[ \n\r\t]*:')
+_INSTANCES = b'"instances"'
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_VALUES = 10_000_000  # each takes up to a hundred bytes as a Python object
 MAX_CONTAINERS = 5_000_000  # each takes some hundred bytes, of two or three in the document
@@ -57,6 +58,20 @@ def parse_plain(body: bytes) -> dict[str, Any] | None:
         return document
     # a key may be repeated, or a string holds a colon
     return document if len(_KEY_ENDS.findall(body)) == count else None
+
+
+def plain_rows(body: bytes) -> tuple[str, list[Any]] | None:
+    """The signature and the rows of a small body with nothing but `instances` and perhaps a signature; None for any other."""
+    if _INSTANCES not in body:
+        return None
+    document = parse_plain(body)
+    rows = None if document is None else document.get("instances")
+    if document is None or not isinstance(rows, list) or not rows:
+        return None
+    if len(document) == 1:
+        return DEFAULT_SIGNATURE, rows
+    signature = document.get("signature_name")
+    return (signature or DEFAULT_SIGNATURE, rows) if len(document) == 2 and isinstance(signature, str) else None
 
 
 def _count_values(body: bytes) -> int:

@@ -173,12 +173,6 @@ def _from_instances(
     return {name: checked_array(c.values, (len(rows), *(c.shape or ())), c.dtype) for name, c in columns.items()}
 
 
-def plain_rows(document: dict[str, Any]) -> list[Any]:
-    """The rows of a body that says nothing else, but perhaps its signature; empty for any other."""
-    rows = document.get(INSTANCES)
-    return rows if isinstance(rows, list) and len(document) == 1 + (SIGNATURE_NAME in document) else []
-
-
 def rows_at_once(rows: list[Any], wanted: Mapping[str, DType], *, has_literals: bool) -> dict[str, np.ndarray] | None:
     """The arrays of well-formed rows of one shape, maybe of several bodies; None if there are other values among them.
 

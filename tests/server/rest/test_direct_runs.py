@@ -1,0 +1,171 @@
+"""Small predict requests that arrive in one piece are served without a task, and behave like all others."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from counted_runs import counting_flags, graph_runs, metric_sum
+from model_servers import Served, running_flags
+from rest_requests import TIMEOUT_S
+from scale_models import write_scale_model
+from waiting import eventually
+
+from tfsctl.core import dtypes
+from tfsctl.server.rest.direct_run import DirectRun
+from tfsctl.server.runtime.session import Endpoint
+from tfsctl.server.status import Code, ServingError
+
+SLOW_MATRIX = 1000  # tens of milliseconds
+
+
+@contextmanager
+def serving(folder: Path, *flags: str, matmul_size: int = 0) -> Iterator[Served]:
+    """A server of a model that doubles its input, with metrics."""
+    write_scale_model(folder / "m" / "1", 2.0, matmul_size=matmul_size)
+    with running_flags([*counting_flags(folder / "m", folder), *flags], folder) as server:
+        yield server
+
+
+def request(*values: float) -> bytes:
+    """A whole request."""
+    body = b'{"instances": [%b]}' % b", ".join(b"%.1f" % value for value in values)
+    return b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def connect(server: Served) -> socket.socket:
+    """A connection."""
+    return socket.create_connection((server.host, server.rest_port), timeout=TIMEOUT_S)
+
+
+def read_answers(connection: socket.socket, count: int) -> list[tuple[bytes, bytes]]:
+    """The status lines and bodies of the next answers."""
+    answers = []
+    with connection.makefile("rb") as stream:
+        for _ in range(count):
+            status, length = stream.readline().strip(), 0
+            while (line := stream.readline()) != b"\r\n":
+                if line.startswith(b"content-length: "):
+                    length = int(line[16:])
+            answers.append((status, stream.read(length)))
+    return answers
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("rows", [1, 300], ids=["small answers", "answers that fill the socket's buffers"])
+def test_pipelined_requests_are_answered_in_order(tmp_path: Path, rows: int) -> None:
+    """Also if the client reads its answers late."""
+    values = [float(number) for number in range(1, 2001)]
+    with serving(tmp_path) as server, connect(server) as connection:
+        sender = threading.Thread(
+            target=connection.sendall, args=[b"".join(request(*[value] * rows) for value in values)]
+        )
+        sender.start()
+        answers = read_answers(connection, len(values))
+        sender.join()
+    assert {status for status, _ in answers} == {b"HTTP/1.1 200 OK"}
+    expected = [", ".join([f"{2 * value}"] * rows).encode() for value in values]
+    assert [body.partition(b"[")[2].partition(b"\n")[0] for _, body in answers] == expected
+
+
+@pytest.mark.server
+def test_requests_of_clients_that_left_are_dropped(tmp_path: Path) -> None:
+    """They neither run nor count as waiting."""
+    with serving(tmp_path, matmul_size=SLOW_MATRIX) as server:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connect(server)) for _ in range(300)]
+            for connection in connections:
+                connection.sendall(request(1.0))
+            read_answers(connections[0], 1)
+        eventually(lambda: metric_sum(server, ":tfsctl:server:queued_requests"), 0)
+        assert graph_runs(server) < 150
+        with connect(server) as other:
+            other.sendall(request(2.0))
+            assert b"4.0" in read_answers(other, 1)[0][1]
+
+
+@pytest.mark.server
+def test_bodies_above_the_limit_are_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, "--max_body_bytes=100") as server, connect(server) as connection:
+        connection.sendall(request(1.0) + request(*[1.0] * 50))
+        assert [status for status, _ in read_answers(connection, 2)] == [
+            b"HTTP/1.1 200 OK",
+            b"HTTP/1.1 413 Request Entity Too Large",
+        ]
+
+
+X, Y = (Endpoint(alias, alias, dtypes.FLOAT, cast("Any", None)) for alias in "xy")
+
+
+class Fakes:
+    """A direct run, whose exchange, servable and finisher record their calls."""
+
+    def __init__(self, refusal: ServingError | None = None, bug: Exception | None = None) -> None:
+        self.calls: list[object] = []
+        self._refusal, self._bug = refusal, bug
+        self.exchange = SimpleNamespace(
+            client="c", is_alone=False, target="/t", task=None, abort=lambda: self.calls.append("abort")
+        )
+        codec = SimpleNamespace(feeds=(X,), fetches=(Y,))
+        servable = SimpleNamespace(submit=self._submit, finish=lambda _run: self.calls.append("finished"))
+        exchange = cast("Any", self.exchange)
+        self.run = DirectRun(
+            exchange,
+            cast("Any", servable),
+            cast("Any", codec),
+            "payload",
+            rows=1,
+            nbytes=1,
+            may_merge=True,
+            deadline_s=None,
+        )
+
+    def _submit(self, _run: DirectRun) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def finish(self, _run: DirectRun, outcome: object) -> None:
+        """Record an outcome."""
+        if self._bug is not None:
+            raise self._bug
+        self.calls.append(outcome)
+
+    def begin(self) -> None:
+        """Begin the run."""
+        self.run.begin(self, lambda _exchange, _response: None, 0.0)
+
+
+def test_a_run_is_settled_once() -> None:
+    """The first outcome counts, and the client may leave afterwards."""
+    fakes = Fakes()
+    fakes.begin()
+    assert fakes.exchange.task is fakes.run
+    fakes.run.settle(b"answer")
+    fakes.run.settle(b"other")
+    fakes.run.cancel()
+    assert fakes.run.is_done
+    assert fakes.calls == ["finished", b"answer"]
+
+
+def test_a_refused_run_is_answered_with_the_refusal() -> None:
+    refusal = ServingError(Code.RESOURCE_EXHAUSTED, "full")
+    fakes = Fakes(refusal)
+    fakes.begin()
+    assert fakes.calls == [refusal]
+
+
+def test_a_bug_ends_the_exchange_only(caplog: pytest.LogCaptureFixture) -> None:
+    """The other requests of a batch are answered."""
+    fakes = Fakes(bug=KeyError("bug"))
+    fakes.begin()
+    with caplog.at_level(logging.ERROR):
+        fakes.run.settle(b"answer")
+    assert fakes.calls == ["finished", "abort"]
+    assert "bug" in caplog.text
