@@ -406,6 +406,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "add --grpc, or give --host NAME and --port PORT",
         "add rows to fill the last request",
         "check that the port is a {} port of TensorFlow Serving",
+        "check that the port is a gRPC port of TensorFlow Serving",
         "check the files with: tfsctl metadata PATH",
         "choose one with --signature {}; the option may be repeated",
         "export {}=…",
