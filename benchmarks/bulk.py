@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -26,11 +25,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import h2load
 import numpy as np
-from serving import HOST, Server, model_server, running
+from serving import Server, model_server, running
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.arrays import object_array
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
+from ports import HOST
 
 WORDS = (
     "great",
@@ -49,6 +53,7 @@ WORDS = (
     "week",
 )
 LOOP_ROWS = 3000
+H2LOAD_S = 3
 
 LOOP = """
 import csv, itertools, sys, time
@@ -101,7 +106,7 @@ for decode in (official, ours):
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of tfsctl came to. `whole_s` counts the start of the process, as the rate does not."""
+    """The figures of one run of tfsctl. `whole_s` includes the start of the process, `rows_per_s` does not."""
 
     rows_per_s: float
     whole_s: float
@@ -111,7 +116,7 @@ class Run:
 
 
 def write_rows(path: Path, count: int) -> None:
-    """A CSV file of made-up reviews."""
+    """Write a CSV file of reviews that consist of random words."""
     chosen = random.Random(0)  # noqa: S311 - the same rows each time
     with path.open("w", encoding="utf-8") as file:
         file.write("text\n")
@@ -119,7 +124,7 @@ def write_rows(path: Path, count: int) -> None:
 
 
 def tfsctl(server: Server, over: str, rows: Path, count: int) -> Run:
-    """The file to a file, as a whole process."""
+    """Run `tfsctl predict` from the file to a file, as a whole process."""
     port = server.grpc_port if over == "grpc" else server.rest_port
     output = rows.with_name("scores.csv")
     argv = [sys.executable, "-m", "tfsctl", "predict", f"--{over}", "--host", HOST, "--port", str(port), "--model", "m"]
@@ -150,21 +155,16 @@ def loop(server: Server, rows: Path) -> float:
     return float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
 
 
-def h2load(server: Server, rows: Path, run: Run) -> float:
+def compiled_rate(server: Server, rows: Path, run: Run) -> float:
     """Rows per second of a compiled client that sends the same batch again and again."""
     with rows.open(encoding="utf-8") as file:
         texts = [line.strip().encode() for line, _ in zip(file, range(run.batch_size + 1), strict=False)][1:]
     request = protos.PredictRequest(model_spec={"name": "m"})
     request.inputs["text"].CopyFrom(tensors.to_proto(object_array(texts)))
-    raw = request.SerializeToString()
-    body = rows.with_name("request.grpc")
-    body.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
-    url = f"http://{HOST}:{server.grpc_port}/tensorflow.serving.PredictionService/Predict"
-    argv = ["h2load", "--duration=3", f"-c{run.concurrency}", "-m1", f"-d{body}"]
-    argv += ["-Hcontent-type: application/grpc", "-Hte: trailers", url]
+    body = h2load.write_body(rows.with_name("request.grpc"), request)
+    argv = h2load.command(server.grpc_port, body, f"--duration={H2LOAD_S}", f"-c{run.concurrency}", "-m1")
     report = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    done = int(re.search(r"(\d+) succeeded", report)[1])  # type: ignore[index] # h2load always says so
-    return done * len(texts) / 3
+    return h2load.succeeded(report) * len(texts) / H2LOAD_S
 
 
 def decoded_ms(as_content: bool) -> tuple[float, float]:
@@ -201,7 +201,7 @@ def main() -> None:
                 loops.append(loop(server, rows))
                 for over, measured in runs.items():
                     measured.append(tfsctl(server, over, rows, options.rows))
-                compiled.append(h2load(server, rows, runs["grpc"][-1]))
+                compiled.append(compiled_rate(server, rows, runs["grpc"][-1]))
     slow, fast = statistics.median(loops), statistics.median(compiled)
     print(f"{options.rows:,} rows, medians of {options.rounds}; load average {os.getloadavg()[0]:.1f}")
     print(f"{'':22} {'rows/s':>9} {'of loop':>8} {'of h2load':>9} {'whole s':>8} {'peak MB':>8}")

@@ -1,23 +1,29 @@
 """`tfsctl compare` on many rows: seconds, and the peak memory of the command itself.
 
-python benchmarks/compare.py [ROWS]      (default: 1,000,000; the goal: 300 MB at most)
+    python benchmarks/compare.py [--rows 1000000]
+
+Compares two versions of a model on a CSV file with a target and a slice. Prints rows per second, and the peak memory of
+the command, which should not exceed 300 MB for a million rows.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent / "tests" / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from scale_models import write_scale_model
 
 
 def main() -> None:
     """Write two models and a file of rows, and compare them with a target and a slice."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for version, factor in ((1, 2.0), (2, 2.001)):

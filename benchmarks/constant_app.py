@@ -1,4 +1,6 @@
-"""What a server stack can do at best: the same score for every request, over gRPC and REST.
+"""The same answer to every request, over gRPC and REST: the most that a server on that stack could reach.
+
+`serving.py` and `quick.py` start it and measure it. It prints nothing.
 
 pyvoy constant_app:application --port 8500                       as ASGI, inside Envoy
 python benchmarks/constant_app.py GRPC_PORT REST_PORT            on the embedded server's own transport
@@ -6,8 +8,8 @@ python benchmarks/constant_app.py GRPC_PORT REST_PORT            on the embedded
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -59,4 +61,8 @@ async def _serve(grpc_port: int, rest_port: int) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grpc_port", type=int)
+    parser.add_argument("rest_port", type=int)
+    ports = parser.parse_args()
+    uvloop.run(_serve(ports.grpc_port, ports.rest_port))

@@ -20,7 +20,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from startup import run, serve_rest
+from startup import run
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
+from model_servers import running_server
 
 MODELS = {
     "dense": """
@@ -107,12 +111,8 @@ def first_request(folder: Path, runs: int) -> None:
     times: dict[str, list[list[tuple[float, float]]]] = {"cold": [], "warmed": []}
     for _ in range(runs):
         for side, found in times.items():
-            server, port = serve_rest(folder / side)
-            try:
-                found.append(_request_times(port, side, server.pid))
-            finally:
-                server.terminate()
-                server.wait()
+            with running_server({side: folder / side}, folder) as server:
+                found.append(_request_times(server.rest_port, side, server.pid))
     for side, found in times.items():
         for kind, clock in enumerate(("wall", "CPU")):
             first, tenth = (statistics.median(series[at][kind] for series in found) for at in (0, -1))

@@ -24,12 +24,12 @@ import httpx
 
 from tfsctl.core import protos
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from model_servers import Served, running_server  # noqa: E402 - a module of tests/
-from scale_models import write_scale_model  # noqa: E402
+from grpc_requests import PREDICT
+from model_servers import Served, running_server
+from scale_models import write_scale_model
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 SLOW_RUN_MS, LIMIT_MS = 50.0, 10.0
 START_SIZE = 600  # of the matrices that the slow model multiplies
 

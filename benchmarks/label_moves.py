@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from scale_models import write_scale_model  # noqa: E402 - a module of tests/
+from scale_models import write_scale_model
 
 if TYPE_CHECKING:
     from tfsctl.rollout.labels.managed_model import ManagedModel

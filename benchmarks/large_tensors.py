@@ -10,7 +10,6 @@ request), and over REST; also the time to parse that JSON in this process, with 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -27,13 +26,11 @@ import simdjson
 
 from tfsctl.core import protos, tensors
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from graph_models import GraphModel  # noqa: E402 - a module of tests/
-from model_servers import running_server  # noqa: E402
-
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
-TICKS = os.sysconf("SC_CLK_TCK")
+from graph_models import GraphModel
+from grpc_requests import PREDICT, raw_call
+from model_servers import cpu_s, running_server
 
 
 def write_sum_model(version_dir: Path) -> None:
@@ -44,12 +41,6 @@ def write_sum_model(version_dir: Path) -> None:
     model.op("Sum", "total", "image", "axes", T="float32", Tidx="int32")
     model.signature({"image": "image"}, {"sum": "total"})
     model.write(version_dir)
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def cost_ms(pid: int, ask: Callable[[], object], requests: int) -> float:
@@ -99,7 +90,7 @@ def main() -> None:
             httpx.Client(base_url=f"http://{server.host}:{server.rest_port}", timeout=60) as client,
             grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel,
         ):
-            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PREDICT)
+            call = raw_call(channel, PREDICT)
             measures: dict[str, Callable[[], float]] = {
                 "gRPC, the image": lambda: cost_ms(server.pid, lambda: call(large), options.requests),
                 "gRPC, one pixel": lambda: cost_ms(server.pid, lambda: call(small), options.requests),

@@ -9,12 +9,12 @@ and a framed message. Each connection goes through them from a place of its own.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import pickle  # the file is written by matrix.py
 import re
 import resource
-import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -259,11 +259,23 @@ async def run(protocol: str, port: int, connections: int, seconds: float, warm_u
 
 def main() -> None:
     """Load a server and print what was measured."""
-    protocol, port, connections, seconds, warm_up_s, file = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", choices=("grpc", "rest"))
+    for name, kind in {
+        "port": int,
+        "connections": int,
+        "seconds": float,
+        "warm_up_seconds": float,
+        "file": Path,
+    }.items():
+        parser.add_argument(name, type=kind)
+    options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    load = Load(pickle.loads(Path(file).read_bytes()))  # noqa: S301 - written by matrix.py
-    took = uvloop.run(run(protocol, int(port), int(connections), float(seconds), float(warm_up_s), load))
+    load = Load(pickle.loads(options.file.read_bytes()))  # noqa: S301 - written by matrix.py
+    took = uvloop.run(
+        run(options.protocol, options.port, options.connections, options.seconds, options.warm_up_seconds, load)
+    )
     p50, p99 = np.percentile(load.latencies, (50, 99)) * 1e3 if load.latencies else (0.0, 0.0)
     figures = {
         "requests": len(load.latencies),

@@ -31,7 +31,7 @@ import orjson
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 from echo_models import ECHO, write_echo_model
 from graph_models import CLASSIFY, REGRESS, GraphModel

@@ -43,7 +43,11 @@ import psutil
 from hpack import Encoder
 from matrix_plots import write_plots
 
-HOST = "127.0.0.1"
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
+from ports import HOST, free_ports
+from raw_grpc import framed
+
 HERE = Path(__file__).parent
 PROTOCOLS = ("grpc", "rest")
 CONNECTIONS = (1, 8, 32, 128, 512, 1000)
@@ -96,7 +100,7 @@ class Server:
 @contextmanager
 def running(name: str, command: str, folder: Path, bases: list[Path]) -> Iterator[Server]:
     """A server of these models while the block lasts; entered once both ports answer."""
-    grpc_port, rest_port = _free_ports(2)
+    grpc_port, rest_port = free_ports(2)
     config = folder / f"{name}.config"
     entries = (f'config {{ name: "{b.name}" base_path: "{b}" model_platform: "tensorflow" }}' for b in bases)
     config.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
@@ -169,14 +173,6 @@ def _cpu_s(server: Server) -> float:
     return sum(one.user + one.system for one in times)
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
@@ -193,7 +189,7 @@ def encoded(cell: Cell) -> list[tuple[bytes, bytes]]:
     count = VARIANTS.get(cell.workload, DEFAULT_VARIANTS)
     requests = matrix_requests.requests_for(cell.workload, model, count)
     if cell.protocol == "grpc":
-        return [(grpc_head(one.grpc_path), grpc_frame(one.grpc_message)) for one in requests]
+        return [(grpc_head(one.grpc_path), framed(one.grpc_message)) for one in requests]
     return [(rest_head(f"/v1/models/{model}:{one.rest_verb}", len(one.rest_body)), one.rest_body) for one in requests]
 
 
@@ -202,11 +198,6 @@ def rest_head(path: str, length: int) -> bytes:
     return (
         f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
-
-
-def grpc_frame(message: bytes) -> bytes:
-    """A message in its gRPC frame."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def grpc_head(path: str) -> bytes:

@@ -1,13 +1,13 @@
 """Plots of `matrix.py`'s results as SVG files: one file per figure, with a panel for each workload and protocol.
 
-python benchmarks/matrix_plots.py matrix-results/matrix.json     # draws them again
+python benchmarks/matrix_plots.py matrix-results/matrix.json     # draws them again, next to that file
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,5 +104,7 @@ def _panel(series: Mapping[tuple[str, str], list[Point]], names: Sequence[str]) 
 
 
 if __name__ == "__main__":
-    results = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    results = parser.parse_args().results
     write_plots(json.loads(results.read_text(encoding="utf-8")), results.parent)

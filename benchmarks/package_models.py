@@ -32,9 +32,9 @@ from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from model_servers import Served, running_server  # noqa: E402 - a module of tests/
+from model_servers import Served, running_server
 
 ROWS = 3
 TOLERANCE = 1e-4

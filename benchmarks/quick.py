@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from matrix import Cell, Server, grpc_frame, grpc_head, measure, rest_head
+from matrix import Cell, Server, grpc_head, measure, rest_head
 from matrix_requests import PREDICT
 
 from tfsctl import __version__
@@ -39,6 +39,7 @@ sys.path.append(str(ROOT / "tests" / "support"))
 from echo_models import write_echo_model  # noqa: E402 - found on the path above
 from model_servers import clean_environment, running_flags  # noqa: E402
 from ports import free_ports, wait_until_listening  # noqa: E402
+from raw_grpc import framed  # noqa: E402
 
 CONNECTIONS, VARIANTS = 16, 100
 ROUNDS, SECONDS = 3, 1.0
@@ -54,7 +55,7 @@ Encoded = list[tuple[bytes, bytes]]
 
 def main() -> None:
     """Measure all cells and write them."""
-    parser = argparse.ArgumentParser(description="Measure requests against a constant answer.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.json")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
@@ -147,7 +148,7 @@ def encoded(protocol: str, workload: str) -> Encoded:
         if protocol == "grpc":
             message = protos.PredictRequest(model_spec={"name": "echo", "signature_name": signature})
             message.inputs[name].CopyFrom(tensors.to_proto(array, as_content=False))
-            requests.append((grpc_head(PREDICT), grpc_frame(message.SerializeToString())))
+            requests.append((grpc_head(PREDICT), framed(message.SerializeToString())))
         else:
             body = json.dumps({"signature_name": signature, "instances": array.tolist()}).encode()
             requests.append((rest_head(MODEL_PATH, len(body)), body))

@@ -1,9 +1,10 @@
-"""What does logging a request cost? CPU time of the server and latency, with and without the request log.
+"""The cost of logging requests: CPU time of the server and latency, with and without the request log.
 
     python benchmarks/request_log.py [--requests 800] [--rounds 7]
 
 One client with one connection sends small Predict requests over gRPC, then over REST. Each round measures all modes one
-after the other: no log, all requests, all requests with answers. Prints one JSON document of medians over the rounds.
+after the other: no log, all requests, all requests with answers. Prints one JSON document: by protocol and mode, the
+medians over the rounds of `cpu_us` (per request), `p50_us` and `p99_us`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from statistics import median, quantiles
 import grpc
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from grpc_requests import PREDICT, raw_call  # noqa: E402 - modules of tests/
-from model_servers import Served, cpu_s, running_flags  # noqa: E402
-from scale_models import write_scale_model  # noqa: E402
+from grpc_requests import PREDICT, raw_call
+from model_servers import Served, cpu_s, running_flags
+from scale_models import write_scale_model
 
-from tfsctl.core import protos, tensors  # noqa: E402
-from tfsctl.serving_config.model_config import ModelConfig, model_config_proto  # noqa: E402
-from tfsctl.serving_config.request_logging import RequestLogging  # noqa: E402
+from tfsctl.core import protos, tensors
+from tfsctl.serving_config.model_config import ModelConfig, model_config_proto
+from tfsctl.serving_config.request_logging import RequestLogging
 
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 VALUES = np.full(2, 1.5, np.float32)
@@ -38,16 +39,16 @@ WARM_UP_REQUESTS = 300
 
 def main() -> None:
     """Measure, and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=800)
     parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scale_model(folder / "m" / "1", 2.0)
         with running_flags(["--model_name=m", f"--model_base_path={folder / 'm'}"], folder) as server:
             found = {
-                protocol: _measure(server, folder, send, given.requests, given.rounds)
+                protocol: _measure(server, folder, send, options.requests, options.rounds)
                 for protocol, send in (("grpc", _grpc_client(server)), ("rest", _rest_client(server)))
             }
     print(json.dumps(found))

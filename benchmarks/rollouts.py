@@ -32,17 +32,18 @@ from statistics import median
 from typing import Any
 
 import grpc
+import h2load
 import numpy as np
 
 from tfsctl.core import protos, tensors
 from tfsctl.rollout.front import operations
 from tfsctl.rollout.front.rollout_state import RolloutPlan
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from scale_models import write_scale_model  # noqa: E402 - a module of tests/
+from grpc_requests import PREDICT
+from scale_models import write_scale_model
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 REST_BODY = b'{"instances": [1.0]}'
 KEEPALIVE = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_permit_without_calls", 1)]
 SLICE_S = 5  # of h2load, which loses its report if it is interrupted
@@ -188,7 +189,7 @@ class Load:
         connection.close()
 
     def _grpcio(self) -> None:
-        request = _request()
+        request = _request().SerializeToString()
         with grpc.insecure_channel(f"127.0.0.1:{self._grpc_port}", KEEPALIVE) as channel:
             predict: Any = channel.unary_unary(PREDICT)
 
@@ -217,11 +218,8 @@ class Load:
         self._result.failures += [f"wrk: {line}" for line in re.findall("Socket errors.*", output)]
 
     def _h2load(self) -> None:
-        request = self._folder / "request.grpc"
-        message = _request()
-        request.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
-        argv = ["h2load", "-c2", "-m2", "--rps=50", f"--duration={SLICE_S}", f"-d{request}"]
-        argv += ["-Hcontent-type: application/grpc", "-Hte: trailers", f"http://127.0.0.1:{self._grpc_port}{PREDICT}"]
+        body = h2load.write_body(self._folder / "request.grpc", _request())
+        argv = h2load.command(self._grpc_port, body, "-c2", "-m2", "--rps=50", f"--duration={SLICE_S}")
         while not self._stop.is_set():
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             found = re.search(r"(\d+) done", done.stdout)
@@ -234,10 +232,10 @@ class Load:
                     self._result.failures.append(f"h2load: {count} {what}")
 
 
-def _request() -> bytes:
+def _request() -> protos.PredictRequest:
     request = protos.PredictRequest(model_spec={"name": "scale"})
     request.inputs["x"].CopyFrom(tensors.to_proto(np.array([1.0], np.float32)))
-    return request.SerializeToString()
+    return request
 
 
 class Rollouts:

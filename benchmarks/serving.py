@@ -15,7 +15,6 @@ import argparse
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,15 +25,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import h2load
 import httpx
 
 from tfsctl.core import protos
 
-HOST = "127.0.0.1"
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
+from model_servers import cpu_s
+from ports import HOST, free_ports
+
 HERE = Path(__file__).parent
 TEXT = "This movie is great! :D"
 BODY = f'{{"instances": ["{TEXT}"]}}'
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,8 @@ class Sample:
     median_ms: float
 
 
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 def answers(port: int) -> bool:
-    """Whether an HTTP server answers there, whatever it says: an open port is no ready server."""
+    """Whether an HTTP server answers on the port, with any status. A server may listen before it is ready."""
     try:
         httpx.post(f"http://{HOST}:{port}/v1/models/m:predict", content=BODY, timeout=5)
     except httpx.TransportError:
@@ -92,39 +87,31 @@ def running(argv: list[str], grpc_port: int, rest_port: int) -> Iterator[Server]
 
 def constant() -> tuple[list[str], int, int]:
     """The command of the constant application inside Envoy, and its port (one for both protocols)."""
-    port = free_port()
+    (port,) = free_ports(1)
     argv = ["pyvoy", "constant_app:application", "--port", str(port), "--loop", "uvloop", "--log-level", "error"]
     return argv, port, port
 
 
 def transport() -> tuple[list[str], int, int]:
     """The command of the constant application on the embedded server's transport, and its ports."""
-    grpc_port, rest_port = free_port(), free_port()
+    grpc_port, rest_port = free_ports(2)
     return [sys.executable, str(HERE / "constant_app.py"), str(grpc_port), str(rest_port)], grpc_port, rest_port
 
 
 def model_server(model: Path, batching: str) -> tuple[list[str], int, int]:
     """The command of the embedded server, and its ports."""
-    grpc_port, rest_port = free_port(), free_port()
+    grpc_port, rest_port = free_ports(2)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
     argv += [f"--rest_api_port={rest_port}", "--model_name=m", f"--model_base_path={model.resolve()}"]
     return [*argv, f"--batching={batching}"], grpc_port, rest_port
 
 
-def cpu_s(pid: int) -> float:
-    """CPU seconds a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 def load_grpc(server: Server, request: Path, connections: int, seconds: float) -> Sample:
     """Load Predict with h2load."""
     before = cpu_s(server.pid)
-    url = f"http://{HOST}:{server.grpc_port}/tensorflow.serving.PredictionService/Predict"
-    argv = ["h2load", f"--duration={seconds:g}", f"-c{connections}", "-m1", f"-d{request}"]
-    argv += ["-Hcontent-type: application/grpc", "-Hte: trailers", url]
+    argv = h2load.command(server.grpc_port, request, f"--duration={seconds:g}", f"-c{connections}", "-m1")
     output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    done = int(re.search(r"(\d+) succeeded", output)[1])  # type: ignore[index] # h2load always says so
+    done = h2load.succeeded(output)
     latency = re.search(r"time for request:\s+\S+\s+\S+\s+(\S+)", output)
     assert latency is not None, output
     return Sample(done / seconds, (cpu_s(server.pid) - before) / max(done, 1) * 1e6, _ms(latency[1]))
@@ -157,13 +144,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        request, script = Path(scratch, "request.grpc"), Path(scratch, "post.lua")
+        script = Path(scratch, "post.lua")
         message = protos.PredictRequest(model_spec={"name": "m"})
         message.inputs["text"].dtype = 7
         message.inputs["text"].tensor_shape.dim.add(size=1)
         message.inputs["text"].string_val.append(TEXT.encode())
-        raw = message.SerializeToString()
-        request.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
+        request = h2load.write_body(Path(scratch, "request.grpc"), message)
         script.write_text(f"wrk.method = \"POST\"\nwrk.body = '{BODY}'\n")
         commands = {
             "constant": constant(),

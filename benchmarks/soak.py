@@ -36,17 +36,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import h2load
 
 from tfsctl.core import protos
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
-from attackers import Attackers  # noqa: E402 - a module of tests/
-from model_servers import Served, own_mb, running_server  # noqa: E402 - a module of tests/
-from scale_models import write_scale_model  # noqa: E402
+from attackers import Attackers
+from grpc_requests import PREDICT
+from model_servers import Served, own_mb, running_server
+from scale_models import write_scale_model
 
 FLAT = 0.03  # how far from the first minute's the memory level of a later one may be
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 TEXT = "This movie is great! :D"
 SAMPLE_S, PERIOD_SAMPLES, MAX_WAIT_S = 0.05, 60, 120.0  # of the memory level: a period takes three seconds
 
@@ -155,7 +156,7 @@ class Load:
     """Run wrk and h2load again and again."""
 
     def __init__(self, server: Served, model: str, folder: Path, connections: int) -> None:
-        self._script, self._request = folder / "post.lua", folder / "request.grpc"
+        script = folder / "post.lua"
         message = protos.PredictRequest(model_spec={"name": model})
         instance = "1.0"
         if model == "scale":
@@ -164,13 +165,11 @@ class Load:
             instance = json.dumps(TEXT)
             message.inputs["text"].CopyFrom(protos.TensorProto(dtype=7, string_val=[TEXT.encode()]))
             message.inputs["text"].tensor_shape.dim.add(size=1)
-        raw = message.SerializeToString()
-        self._request.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
-        self._script.write_text(f"wrk.method = 'POST'\nwrk.body = '{{\"instances\": [{instance}]}}'\n")
+        body = h2load.write_body(folder / "request.grpc", message)
+        script.write_text(f"wrk.method = 'POST'\nwrk.body = '{{\"instances\": [{instance}]}}'\n")
         rest = f"http://{server.host}:{server.rest_port}/v1/models/{model}:predict"
-        self._wrk = ["wrk", "-t1", f"-c{connections}", f"-s{self._script}", "--timeout=30s", rest]
-        self._h2load = ["h2load", f"-c{connections}", "-m1", f"-d{self._request}", "-Hcontent-type: application/grpc"]
-        self._h2load += ["-Hte: trailers", f"http://{server.host}:{server.grpc_port}{PREDICT}"]
+        self._wrk = ["wrk", "-t1", f"-c{connections}", f"-s{script}", "--timeout=30s", rest]
+        self._h2load = h2load.command(server.grpc_port, body, f"-c{connections}", "-m1")
 
     def run(self, seconds: float, seen: Seen) -> None:
         """Load the server, and count."""

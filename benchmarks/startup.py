@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py ./half_plus_two [--runs 7]
 
-Starts the embedded server with the model it is given, then runs all sides in turn, as whole processes: wall time, CPU
+Starts the embedded server with that model, then runs all sides in turn, as whole processes: wall time, CPU
 time and peak memory of each, the median of all runs. The script is the one of TensorFlow Serving's own examples, with
 `tensorflow_serving.apis`; it only predicts, while tfsctl asks for the signature first.
 """
@@ -13,17 +13,19 @@ import argparse
 import json
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-START_S = 60.0
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
+from model_servers import running_server
 
 # In a process of its own: a child's peak memory counts from that of its parent, which must stay small.
 PREPARE = """
@@ -73,7 +75,7 @@ class Cost:
 
 
 def run(argv: Sequence[str]) -> Cost:
-    """Run a process to its end, which must be a good one."""
+    """Run a process to its end. Raises AssertionError if its exit status is not 0."""
     start = time.perf_counter()
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -95,47 +97,6 @@ def median(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def serve(base: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The embedded server with one model, and its gRPC port."""
-    server, grpc_port, _ = _serve(base)
-    return server, grpc_port
-
-
-def serve_rest(base: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The embedded server with one model, and its REST port."""
-    server, _, rest_port = _serve(base)
-    return server, rest_port
-
-
-def _serve(base: Path) -> tuple[subprocess.Popen[bytes], int, int]:
-    grpc_port, rest_port = _free_ports(2)
-    argv = [
-        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={grpc_port}"),
-        *(f"--rest_api_port={rest_port}", f"--model_name={base.name}", f"--model_base_path={base}"),
-    ]
-    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + START_S
-    while not _listens(grpc_port):
-        if server.poll() is not None or time.monotonic() > deadline:
-            server.kill()
-            raise SystemExit(f"the server did not come up with {base}")
-        time.sleep(0.1)
-    return server, grpc_port, rest_port
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def main() -> None:
     """Measure, and print one line for each side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,7 +108,25 @@ def main() -> None:
     prepared = subprocess.run([sys.executable, "-c", PREPARE, str(base)], capture_output=True, check=True)
     typed, signature, inputs = json.loads(prepared.stdout)
 
-    server, port = serve(base)
+    with tempfile.TemporaryDirectory() as folder, running_server({base.name: base}, Path(folder)) as server:
+        costs = measured(base, server.grpc_port, options.runs, typed, signature, inputs)
+    print(f"{base.name}, {options.runs} runs each, Python {platform.python_version()}, {os.cpu_count()} CPUs, ", end="")
+    print(", ".join(f"{name} {version(name)}" for name in ("tensorflow", "grpcio", "typer")))
+    print(f"{'median of':38}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}")
+    for side, taken in costs.items():
+        middle = median(taken)
+        print(f"{side:38}{middle.wall_s:8.3f}{middle.cpu_s:8.3f}{middle.peak_mb:9.0f}")
+    ours, theirs = median(costs["tfsctl predict --grpc"]), median(costs["script with tensorflow_serving.apis"])
+    print(
+        f"tfsctl is {theirs.wall_s / ours.wall_s:.1f} times as fast, with {ours.peak_mb / theirs.peak_mb:.0%} of the memory"
+    )
+
+
+def measured(base: Path, port: int, runs: int, typed: str, signature: str, inputs: str) -> dict[str, list[Cost]]:
+    """The costs of each side, by its name. `port` is the gRPC port of the server.
+
+    `typed` is the argument of `tfsctl predict`; `signature` and `inputs` are the same for the script.
+    """
     tfsctl = [sys.executable, "-m", "tfsctl"]
     address = ["--host", "127.0.0.1", "--port", str(port), "--model", base.name]
     newest = str(max(base.iterdir(), key=lambda path: int(path.name) if path.name.isdecimal() else -1))
@@ -164,24 +143,10 @@ def main() -> None:
         ],
     }
     costs: dict[str, list[Cost]] = {side: [] for side in sides}
-    try:
-        for _ in range(options.runs):
-            for side, argv in sides.items():
-                costs[side].append(run(argv))
-    finally:
-        server.terminate()
-        server.wait()
-
-    print(f"{base.name}, {options.runs} runs each, Python {platform.python_version()}, {os.cpu_count()} CPUs, ", end="")
-    print(", ".join(f"{name} {version(name)}" for name in ("tensorflow", "grpcio", "typer")))
-    print(f"{'median of':38}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}")
-    for side, measured in costs.items():
-        middle = median(measured)
-        print(f"{side:38}{middle.wall_s:8.3f}{middle.cpu_s:8.3f}{middle.peak_mb:9.0f}")
-    ours, theirs = median(costs["tfsctl predict --grpc"]), median(costs["script with tensorflow_serving.apis"])
-    print(
-        f"tfsctl is {theirs.wall_s / ours.wall_s:.1f} times as fast, with {ours.peak_mb / theirs.peak_mb:.0%} of the memory"
-    )
+    for _ in range(runs):
+        for side, argv in sides.items():
+            costs[side].append(run(argv))
+    return costs
 
 
 if __name__ == "__main__":
