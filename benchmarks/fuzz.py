@@ -40,7 +40,7 @@ def main() -> int:
             before_mb, start_s = own_mb(server.pid), time.monotonic()
             findings = fuzz(server, options.requests, seed=options.seed, threads=options.threads)
             took_s, after_mb = time.monotonic() - start_s, own_mb(server.pid)
-            well = is_well(server, "half_plus_two")
+            well = is_well(server)
     for how, count in sorted(findings.answers.items()):
         print(f"{count:8} {how}")
     print(f"{options.requests} requests in {took_s:.0f} s; memory of its own {before_mb:.0f} -> {after_mb:.0f} MB")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job once through, with nothing left behind: export, serve, ask over REST, curl and gRPC, look, stop.
+# Export, serve, query over REST, gRPC and curl, and stop the server, in a temporary folder that is removed at the end.
 # Run by `make quickstart`, which puts tfsctl on PATH.
 set -eu
 workspace=$(mktemp -d)
@@ -15,7 +15,7 @@ show() { # a command line as it would be typed
     printf '\n'
 }
 
-step() { # show what is typed, and do it
+step() { # show a command line, and run it
     show "$@"
     "$@"
 }

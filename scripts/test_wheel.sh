@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the wheel of a folder outside this checkout and run the main job with it: test_wheel.sh VENV DIST
+# Install the wheel of a folder outside this checkout and run quickstart.sh with it: test_wheel.sh VENV DIST
 # The packages it depends on come from VENV, so nothing is downloaded twice. The wheel's own files come first.
 set -eu
 venv=$(cd "$1" && pwd) dist=$(cd "$2" && pwd) scripts=$(cd "$(dirname "$0")" && pwd)

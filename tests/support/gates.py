@@ -1,4 +1,4 @@
-"""A gate inside a model: its runs wait there until the test lets them go on, however fast or busy the machine is.
+"""A gate inside a model: its runs wait there until the test opens it, so no test depends on how fast the machine is.
 
 The model writes to two named pipes (`GraphModel.gate`). The first tells the test that a run has begun. The second cannot
 be opened to write until the test opens it to read: there the run waits.
@@ -29,7 +29,7 @@ class Gate:
     @property
     def runs(self) -> int:
         """The number of runs that have reached the gate."""
-        with suppress(BlockingIOError):  # none since the last look
+        with suppress(BlockingIOError):  # no run since the last call
             self._runs += len(os.read(self._readers[0], 65536))
         return self._runs
 

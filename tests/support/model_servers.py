@@ -158,13 +158,13 @@ def resident_mb(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """The CPU time that a process has used, in seconds: unlike wall time it says nothing of what else the machine does."""
+    """The CPU time that a process has used, in seconds. Unlike wall time, it does not depend on the load of the machine."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def own_mb(pid: int) -> float:
-    """What of it is the process's own, in MB: without the pages of files, which come and go with what is used of them."""
+    """The resident memory of a process without the pages of files, in MB. The kernel adds and drops those at will."""
     _, resident, shared, *_ = _pages(pid)
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6
 

@@ -24,7 +24,7 @@ _locks: list[FileLock] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, and that no other test process will choose.
+    """Free ports that no other test process will choose.
 
     TensorFlow Serving takes port 0 for "off", so the system cannot choose one when the server starts.
     """
@@ -38,8 +38,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def listening(pid: int, ports: Collection[int]) -> set[int]:
-    """Those of the ports that this very process listens on."""
-    candidates = {port for port in ports if _answers(port)}  # /proc has thousands of connections: read it when it pays
+    """The ports, out of these, that the process listens on."""
+    candidates = {
+        port for port in ports if _answers(port)
+    }  # /proc has thousands of connections, so it is read only if a port answers
     if not candidates:
         return set()
     try:
@@ -50,7 +52,7 @@ def listening(pid: int, ports: Collection[int]) -> set[int]:
 
 
 def wait_until_listening(process: subprocess.Popen[Any] | ForkedProcess, ports: Collection[int], log: Path) -> None:
-    """Wait until this very process listens on the ports. Fails with the log if it ends before."""
+    """Wait until the process itself listens on the ports. Fails with the log if it ends before."""
 
     def is_listening() -> bool:
         assert process.poll() is None, log.read_text()

@@ -1,4 +1,4 @@
-"""What all workers of a test run share: models that one of them makes, and one model server."""
+"""Models and a model server that all workers of a test run share. The first worker that needs them makes them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _start(folder: Path, models: Mapping[str, Path]) -> None:
 
 
 def end_server(folder: Path) -> str:
-    """End the shared server, if there is one; returns what went wrong, "" if nothing did."""
+    """End the shared server, if there is one; returns the problem, "" if it ended cleanly."""
     try:
         record = json.loads((folder / RECORD).read_text())
         psutil.Process(record["supervisor"]).terminate()

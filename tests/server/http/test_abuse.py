@@ -70,7 +70,7 @@ def test_hostile_requests_do_not_stop_the_server(tmp_path: Path) -> None:
 
         assert findings.problems == []
         assert not any(how.startswith("REST 500") for how in findings.answers), findings.answers
-        assert is_well(server, "half_plus_two")
+        assert is_well(server)
         assert own_mb(server.pid) < before_mb + 60
 
 
@@ -123,7 +123,7 @@ def test_compression_bombs_are_refused(server: Served) -> None:
             raw_call(channel, PREDICT)(bytes(200 * 1024 * 1024), timeout=240)
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    assert is_well(server, "half_plus_two")
+    assert is_well(server)
 
 
 def test_a_few_bytes_do_not_become_gigabytes(server: Served) -> None:
@@ -153,11 +153,11 @@ def test_slow_and_half_open_requests_do_not_affect_others(server: Served) -> Non
         for _ in range(5):
             for connection in slow:
                 connection.sendall(b"x")
-            assert is_well(server, "half_plus_two")
+            assert is_well(server)
         for connection in slow[::2]:
             connection.close()
 
-    assert is_well(server, "half_plus_two")
+    assert is_well(server)
 
 
 def test_idle_connections_cost_little(server: Served) -> None:
@@ -171,9 +171,9 @@ def test_idle_connections_cost_little(server: Served) -> None:
     with ExitStack() as stack:
         for number in range(files):
             stack.enter_context(_connection(server.rest_port if number % 2 else server.grpc_port))
-        assert is_well(server, "half_plus_two")
+        assert is_well(server)
         assert own_mb(server.pid) < before_mb + 100
-    assert is_well(server, "half_plus_two")
+    assert is_well(server)
 
 
 def test_a_flood_of_connections_does_not_affect_others(server: Served) -> None:
@@ -182,7 +182,7 @@ def test_a_flood_of_connections_does_not_affect_others(server: Served) -> None:
         with _connection(server.rest_port if number % 2 else server.grpc_port) as connection:
             connection.sendall((b"", b"GET /v1/mod", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 30)[number % 4])
 
-    assert is_well(server, "half_plus_two")
+    assert is_well(server)
 
 
 def _connection(port: int) -> socket.socket:
