@@ -159,7 +159,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"exposure_store"},
         {"exposure_log", "outcomes"},
     ],
-    "rollout/gate": [{"e_value", "slow_requests"}, {"agreement", "forecast"}],
+    "rollout/gate": [{"e_value", "slow_requests"}, {"forecast"}, {"agreement"}],
     "rollout/labels": [
         {"config_file", "planning"},
         {"intent", "managed_model"},

@@ -26,9 +26,9 @@ from tfsctl.rollout.front import operations
 from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.front.rollout_state import OnBreach, RolloutPlan
+from tfsctl.rollout.labels.planning import STABLE
 
 REQUEST_ID = "x-request-id"
-STABLE = "stable"
 _POLL_S = 0.05
 _ARM = re.compile(r"(?P<version>[^=\s]+)=(?P<weight>\d+(?:\.\d+)?)%?")
 _HINT = "tfsctl ab NAME 3=50 4=50"

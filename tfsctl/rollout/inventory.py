@@ -21,7 +21,7 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import fleet
 from tfsctl.engines.registry.served_versions import models_in
 from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
-from tfsctl.errors import InvalidInput, ModelUnreadable, NotFound, TfsctlError
+from tfsctl.errors import EngineError, InvalidInput, ModelUnreadable, NotFound, TfsctlError
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.text_protos import METRICS_PATH
 
@@ -213,8 +213,8 @@ def _combined(
 
 def _models(server: TrackedServer) -> list[ModelConfig]:
     try:
-        return list(LaunchSpec.from_document(server.launch or {}).config.models)
-    except (KeyError, TypeError):
+        return list(LaunchSpec.of_server(server.record.name, server.launch).config.models)
+    except EngineError:
         return [ModelConfig(name, "") for name in server.record.models]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tfsctl.rollout.gate.agreement import AgreementTest, detection_times, forecast_rate, samples_until_breach
 from tfsctl.rollout.gate.e_value import log_e_value
+from tfsctl.rollout.gate.forecast import Forecast
 
 
 def test_whole_requests_have_the_e_value_of_the_error_gate() -> None:
@@ -73,7 +74,8 @@ def test_a_version_that_disagrees_is_detected_within_the_printed_bound(min_agree
     """Nine of ten simulated shadows end within the ninth decile that is printed."""
     limit = 1 - min_agreement
     rate = forecast_rate(limit)
-    median, ninth_decile = samples_until_breach(limit, rate, alpha=0.01)
+    bound = samples_until_breach(limit, rate, alpha=0.01)
+    median, ninth_decile = bound.median, bound.ninth_decile
     assert median is not None
     assert ninth_decile is not None
     random, detected = np.random.default_rng(3), 0
@@ -91,4 +93,4 @@ def test_a_version_that_disagrees_is_detected_within_the_printed_bound(min_agree
 
 def test_what_cannot_be_detected() -> None:
     """An alpha that 200 disagreeing samples cannot prove."""
-    assert samples_until_breach(0.4, 0.41, alpha=1e-9) == (None, None)
+    assert samples_until_breach(0.4, 0.41, alpha=1e-9) == Forecast(None, None)

@@ -259,7 +259,7 @@ def _needed_samples(min_agreement: float, alpha: float) -> int:
     from tfsctl.rollout.gate.agreement import forecast_rate, samples_until_breach
 
     limit = round(1 - min_agreement, 9)
-    return samples_until_breach(limit, forecast_rate(limit), alpha=alpha)[0] or 1
+    return samples_until_breach(limit, forecast_rate(limit), alpha=alpha).median or 1
 
 
 def _report(front: TrackedServer, state: FrontState) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+CONFIDENCE = 0.95
 RESAMPLES = 2_000
 MAX_CELLS = 5_000  # more rows are averaged in cells of equal size first: the bootstrap's cost stays bounded
 SEED = 20_261_129
@@ -20,8 +21,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def paired_bootstrap(differences: np.ndarray, confidence: float = 0.95) -> Interval:
-    """The percentile interval of the mean of per-row differences (B - A), a float vector.
+def paired_bootstrap(differences: np.ndarray) -> Interval:
+    """The 95 % percentile interval of the mean of per-row differences (B - A), a float vector.
 
     The resampling has a fixed seed, so the same rows give the same interval. NaN for fewer than 2 rows.
     """
@@ -34,7 +35,7 @@ def paired_bootstrap(differences: np.ndarray, confidence: float = 0.95) -> Inter
     for start in range(0, RESAMPLES, step):
         stop = min(start + step, RESAMPLES)
         means[start:stop] = cells[random.integers(0, len(cells), (stop - start, len(cells)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))
 
 
@@ -48,9 +49,11 @@ def _cells(differences: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return mixed[:whole].reshape(-1, size).mean(axis=1)
 
 
-def normal_interval(value: float, standard_error: float, confidence: float = 0.95) -> Interval:
-    """The interval of a normally distributed estimate."""
-    half = _normal_quantile((1 + confidence) / 2) * standard_error
+def normal_interval(value: float, standard_error: float) -> Interval:
+    """The 95 % interval of a normally distributed estimate."""
+    from statistics import NormalDist
+
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * standard_error
     return Interval(value - half, value + half)
 
 
@@ -67,9 +70,3 @@ def mcnemar(only_a: int, only_b: int) -> float:
     fewer = min(only_a, only_b)
     logs = [math.lgamma(flips + 1) - math.lgamma(k + 1) - math.lgamma(flips - k + 1) for k in range(fewer + 1)]
     return min(1.0, 2 * math.fsum(math.exp(one - flips * math.log(2)) for one in logs))
-
-
-def _normal_quantile(probability: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(probability)

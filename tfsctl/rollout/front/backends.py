@@ -39,8 +39,8 @@ class Backends:
 
     def start(self, slot: Slot, state: SlotState) -> ProcessRef | ContainerRef:
         """Start the server of a slot with its versions and recordings. Raises EngineError (DockerError)."""
-        spec, ports = self._spec, state.ports
-        config = replace(spec.config, models=self._models(state), rest_port=ports[0], grpc_port=ports[1], tls=None)
+        spec, (rest_port, grpc_port) = self._spec, state.ports
+        config = replace(spec.config, models=self._models(state), rest_port=rest_port, grpc_port=grpc_port, tls=None)
         name = children.child_name(spec.name, slot)
         labels = (*spec.container.labels, f"{FRONT_LABEL}={spec.name}")
         own = replace(

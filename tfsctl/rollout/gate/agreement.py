@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfsctl.rollout.gate.e_value import ALTERNATIVES, log_ratios
+from tfsctl.rollout.gate.forecast import Forecast, forecast_of
 
 GROWTH = 5  # the forecast is for a version that disagrees this many times as often as is allowed
 RUNS = 1000
+SEED = 0
 MAX_DISAGREEING = 200  # disagreeing samples after which a simulated run counts as undetected
 
 
@@ -55,15 +57,9 @@ def forecast_rate(limit: float) -> float:
 
 
 @lru_cache
-def samples_until_breach(limit: float, rate: float, *, alpha: float, seed: int = 0) -> tuple[int | None, int | None]:
-    """How many samples the gate needs if `rate` of them disagree: in half of all cases, and in nine of ten.
-
-    A simulation with a fixed seed. None if the gate does not detect it in that many cases.
-    """
-    samples = np.sort(detection_times(limit, rate, alpha=alpha, seed=seed))
-    found = [float(samples[math.ceil(part * len(samples)) - 1]) for part in (0.5, 0.9)]
-    median, ninth_decile = (round(value) if math.isfinite(value) else None for value in found)
-    return median, ninth_decile
+def samples_until_breach(limit: float, rate: float, *, alpha: float) -> Forecast:
+    """How many samples the gate needs if `rate` of them disagree: a simulation with a fixed seed."""
+    return forecast_of(detection_times(limit, rate, alpha=alpha, seed=SEED))
 
 
 def detection_times(limit: float, rate: float, *, alpha: float, seed: int, runs: int = RUNS) -> npt.NDArray[np.float64]:

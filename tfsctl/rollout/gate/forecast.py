@@ -22,7 +22,7 @@ CANARY_RATE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Requests to both versions together until a breach: in half of all cases, and in nine of ten.
+    """Requests to both versions together (or samples) until a breach: in half of all cases, and in nine of ten.
 
     None if the gate does not detect it in that many cases.
     """
@@ -42,7 +42,7 @@ def forecast(
 ) -> Forecast:
     """Simulate the gate for a canary with the share `share` of the traffic and these rates of bad answers."""
     requests = detection_times(share, alpha=alpha, canary_rate=canary_rate, stable_rate=stable_rate, seed=seed)
-    return Forecast(_quantile(requests, 0.5), _quantile(requests, 0.9))
+    return forecast_of(requests)
 
 
 def detection_times(
@@ -74,6 +74,11 @@ def detection_times(
     return requests
 
 
-def _quantile(requests: npt.NDArray[np.float64], part: float) -> int | None:
-    value = float(np.sort(requests)[math.ceil(part * len(requests)) - 1])
+def forecast_of(detected_at: npt.NDArray[np.float64]) -> Forecast:
+    """The forecast from the simulated runs: for each, when the breach was detected; infinity if it was not."""
+    return Forecast(_quantile(detected_at, 0.5), _quantile(detected_at, 0.9))
+
+
+def _quantile(detected_at: npt.NDArray[np.float64], part: float) -> int | None:
+    value = float(np.sort(detected_at)[math.ceil(part * len(detected_at)) - 1])
     return round(value) if math.isfinite(value) else None

@@ -37,20 +37,20 @@ class SlowRule:
         return GROWTH * self.stable_rate
 
 
-def parse_slow_rule(text: str, option: str = "--slow") -> SlowRule:
-    """Parse `50ms`, `0.2s`, `p99` or `2xp99`. Quantiles are p90 to p99.9. Raises InvalidInput."""
+def parse_slow_rule(text: str) -> SlowRule:
+    """Parse the value of --slow: `50ms`, `0.2s`, `p99` or `2xp99`. Quantiles are p90 to p99.9. Raises InvalidInput."""
     match = _RULE.fullmatch(text.strip())
-    hint = f"{option} 50ms, {option} p99 or {option} 2xp99"
+    hint = "--slow 50ms, --slow p99 or --slow 2xp99"
     if match is None:
-        raise InvalidInput(f"{option} {text}: neither a time nor a quantile", hint=hint)
+        raise InvalidInput(f"--slow {text}: neither a time nor a quantile", hint=hint)
     if match["time"]:
         threshold_ms = float(match["time"]) * (1000 if match["unit"] == "s" else 1)
         if threshold_ms < 1:
-            raise InvalidInput(f"{option} {text}: the front measures whole milliseconds", hint=f"{option} 1ms")
+            raise InvalidInput(f"--slow {text}: the front measures whole milliseconds", hint="--slow 1ms")
         return SlowRule(text.strip(), threshold_ms=threshold_ms)
     quantile, ratio = round(float(match["rank"]) / 100, 4), float(match["ratio"] or 1)
     if quantile < 0.9 or ratio < 1:
-        raise InvalidInput(f"{option} {text}: the quantile is p90 to p99.9, and its factor at least 1", hint=hint)
+        raise InvalidInput(f"--slow {text}: the quantile is p90 to p99.9, and its factor at least 1", hint=hint)
     return SlowRule(text.strip(), quantile=quantile, ratio=ratio)
 
 

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos
 from tfsctl.core.types import ModelRef
+from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
 from tfsctl.rollout.recording.forwarded_headers import OF_CONNECTION, answer_headers, call_metadata
 from tfsctl.rollout.recording.served_signatures import ServedSignatures
 from tfsctl.server.grpc import framing
@@ -36,7 +37,6 @@ from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, re
 from tfsctl.server.rest.request_log_entry import prediction_log as rest_log
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError
 
-VERSION_HEADER = "x-tfsctl-version"
 MAX_BODY_BYTES = 1 << 30
 _REST_CALL = re.compile(
     r"/v1/models/(?P<model>[^/:?]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:?]+))?"

@@ -209,9 +209,9 @@ def _say_agreement_forecast(min_agreement: float, sample: float, gate_alpha: flo
 
     limit = round(1 - min_agreement, 9)
     rate = forecast_rate(limit)
-    median, ninth_decile = samples_until_breach(limit, rate, alpha=gate_alpha)
-    rollout_report.say_agreement_forecast(1 - rate, min_agreement, sample, median, ninth_decile)
-    return median or 1
+    found = samples_until_breach(limit, rate, alpha=gate_alpha)
+    rollout_report.say_agreement_forecast(1 - rate, min_agreement, sample, found.median, found.ninth_decile)
+    return found.median or 1
 
 
 def _percentages(percent: float | None, steps: str | None) -> tuple[float, ...]:
