@@ -59,7 +59,7 @@ def test_output_names_keep_any_given_name(candidates: list[str | None], names: l
     ("path", "name"),
     [(("score",), "score"), (("a", "b"), "a_b"), (("states", 0), "states_1"), ((0,), None), ((), None)],
 )
-def test_dict_keys_name_the_tensors_below_them(path: naming.Path, name: str | None) -> None:
+def test_dict_keys_name_the_tensors_below_them(path: naming.KeyPath, name: str | None) -> None:
     """Dict keys name what is below them."""
     assert naming.from_path(path) == name
 

@@ -32,13 +32,13 @@ _INTERVAL_S = 0.1
 
 
 @contextlib.contextmanager
-def filter_tensorflow_logs(*, unless: bool = False) -> Iterator[None]:
-    """Redirect stdout to stderr and hide TensorFlow's log lines, banners and warnings; `unless` shows them.
+def filter_tensorflow_logs(*, show_all: bool = False) -> Iterator[None]:
+    """Redirect stdout to stderr and hide TensorFlow's log lines, banners and warnings; `show_all` shows them.
 
     Enter the block before TensorFlow is imported.
     """
     with contextlib.ExitStack() as stack:
-        if not unless:
+        if not show_all:
             from absl import logging as absl_logging
 
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -46,7 +46,7 @@ def filter_tensorflow_logs(*, unless: bool = False) -> Iterator[None]:
             absl_logging.set_verbosity(absl_logging.ERROR)
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=_NOISY_PACKAGES)
-        stack.enter_context(_descriptors(_NOISE if not unless else _NEVER))
+        stack.enter_context(_descriptors(_NEVER if show_all else _NOISE))
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield
 

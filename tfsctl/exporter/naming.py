@@ -16,7 +16,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""The way to a leaf of nested dicts and lists: keys, and positions from 0."""
 
 _GENERATED_INPUT = re.compile(r"(keras_tensor|input_layer|args)(_\d+)*|input_\d+")
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # tensorflow.python.framework.ops
@@ -47,7 +48,7 @@ def output_names(candidates: Sequence[str | None]) -> list[str]:
     return _numbered(list(candidates), "output")
 
 
-def from_path(path: Path) -> str | None:
+def from_path(path: KeyPath) -> str | None:
     """The name for a path in a nested structure: its keys, and positions from 1; None for a path without a key.
 
     `("scores",)` is `scores`, `("encoder", 0)` is `encoder_1`, `(0,)` is None.

@@ -241,11 +241,11 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
     import tensorflow as tf  # noqa: F401 - the reported step
 
     report(f"building the model of {source.path.name}")
-    with loading.load_source(source) as (model, rows, notes):
-        original = loading.signatures_of(model, rows)
+    with loading.load_source(source) as (model, source_samples, notes):
+        original = loading.signatures_of(model, source_samples)
         if source.kind == "saved_model":
             original = with_method_names(original, source.path)
-        signatures, samples = change_signatures(original, rows, source.options)
+        signatures, samples = change_signatures(original, source_samples, source.options)
         report("tracing")
         functions = {signature.name: writer.trace(signature) for signature in signatures}
         report("writing")

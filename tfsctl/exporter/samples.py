@@ -118,7 +118,9 @@ def png_images(count: int) -> list[bytes]:
     return [_png(255 * (number + 1) // (count + 1)) for number in range(count)]
 
 
-def _png(grey: int, size: int = 64) -> bytes:
+def _png(grey: int) -> bytes:
+    size = 64  # pixels, in both directions
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -12,9 +12,8 @@ from tfsctl.core.arrays import object_array
 from tfsctl.core.graphs.feature_specs import FeatureSpec
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput
-from tfsctl.exporter import samples
 from tfsctl.exporter.output_comparison import Arrays
-from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.samples import Samples, png_images, synthetic_inputs
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
 _SYNTHETIC_ROWS = 3
@@ -31,15 +30,15 @@ class Trial:
 
 
 def trials(
-    signature: Signature, features: Mapping[str, FeatureSpec] | None, rows: Samples | None, notes: list[str]
+    signature: Signature, features: Mapping[str, FeatureSpec] | None, samples: Samples | None, notes: list[str]
 ) -> Iterator[Trial]:
     """The inputs to run a signature on, best first. Adds a note for samples that could not be used."""
     if not signature.inputs:
         yield Trial("synthetic", {}, distinct=False)
         return
-    if rows is not None:
+    if samples is not None:
         try:
-            fitted = rows.fit(signature.inputs)
+            fitted = samples.fit(signature.inputs)
         except InvalidInput as error:
             notes.append(f"`samples` was not used: {error.message}")
         else:
@@ -51,7 +50,7 @@ def trials(
             continue
         for free in _FREE_SIZES:
             try:
-                made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=free, distinct=distinct)
+                made = synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=free, distinct=distinct)
             except InvalidInput as error:
                 notes.append(f"not run: {error.message}")
                 return
@@ -61,7 +60,7 @@ def trials(
         yield Trial("synthetic", images, distinct=True)
     if features is None and any(spec.shape is None for spec in signature.inputs):
         scalars = [replace(spec, shape=() if spec.shape is None else spec.shape) for spec in signature.inputs]
-        made = samples.synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1)
+        made = synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1)
         yield Trial("synthetic", made, distinct=False)
 
 
@@ -73,7 +72,7 @@ def _image_inputs(signature: Signature, features: Mapping[str, FeatureSpec] | No
     texts = [spec.name for spec in signature.inputs if spec.dtype == "string"]
     if not texts:
         return None
-    made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=1, distinct=True)
+    made = synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=1, distinct=True)
     for name in texts:
-        made[name] = np.resize(object_array(samples.png_images(_SYNTHETIC_ROWS)), made[name].shape)
+        made[name] = np.resize(object_array(png_images(_SYNTHETIC_ROWS)), made[name].shape)
     return made

@@ -56,13 +56,13 @@ def verify(
     directory: Path,
     signatures: Mapping[str, Signature],
     reference: Mapping[str, Run],
-    rows: Samples | None,
+    samples: Samples | None,
     *,
     timeout_s: float = CHECK_TIMEOUT_S,
 ) -> Verification:
     """Check every signature of the SavedModel in `directory`.
 
-    `reference` runs the source model, by signature; without it there is no comparison. `rows` are samples for
+    `reference` runs the source model, by signature; without it there is no comparison. `samples` are for
     `serving_default`. Loading, and each run, may take `timeout_s`.
 
     The results hold what was measured: the time of runs, and the memory of the process that loaded the version.
@@ -88,7 +88,7 @@ def verify(
                 graphs[name],
                 process,
                 reference.get(name),
-                None if rows is None else rows.of(name),
+                None if samples is None else samples.of(name),
             )
             for name, signature in signatures.items()
         )
@@ -104,14 +104,14 @@ def _refuse_python(name: str, graph: SignatureGraph) -> None:
 
 
 def _check(
-    signature: Signature, graph: SignatureGraph, process: SessionProcess, reference: Run | None, rows: Samples | None
+    signature: Signature, graph: SignatureGraph, process: SessionProcess, reference: Run | None, samples: Samples | None
 ) -> SignatureCheck:
     not_dense = [spec for spec in (*signature.inputs, *signature.outputs) if spec.encoding != "dense"]
     if not_dense:
         names = ", ".join(f"{spec.name} is a {spec.encoding} tensor" for spec in not_dense)
         note = f"it cannot be called with predict: {names}, and requests and responses hold dense tensors"
         return SignatureCheck(signature.name, "none", notes=(note,))
-    return _SignatureChecker(signature, graph, process, reference).check(rows)
+    return _SignatureChecker(signature, graph, process, reference).check(samples)
 
 
 class _SignatureChecker:
@@ -126,9 +126,9 @@ class _SignatureChecker:
         self._not_run = ""  # why the last trial was not run
         self._failure: error_text.TensorFlowError | None = None  # on inputs that the source model accepts
 
-    def check(self, rows: Samples | None) -> SignatureCheck:
+    def check(self, samples: Samples | None) -> SignatureCheck:
         """Run the trials. Raises ExportError if no server could answer, or the outputs differ from the source's."""
-        for trial in trials(self._signature, self._features, rows, self._notes):
+        for trial in trials(self._signature, self._features, samples, self._notes):
             try:
                 answer = self._run(trial.inputs)
             except error_text.TensorFlowError as error:

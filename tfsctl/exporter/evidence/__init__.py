@@ -1,1 +1,1 @@
-"""The parts of a version's manifest besides the results of checks: provenance, features, row operations."""
+"""Evidence about a version: its provenance, and whether its operations can let rows affect each other."""

@@ -11,6 +11,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.exporter.exported import CHECK_TIMEOUT_S
 
 OOV_RULES = "--oov TOKEN (a line of the file), --oov ID (such as -1), --oov hash:N (N more ids) or --oov error"
+KEYS_HINT = "--keys KEYS.txt, a file with the key of each vector on a line of its own"
 ChoiceT = TypeVar("ChoiceT", bound=str)
 BatchSize = int | Literal["none"]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.exporter import samples
 from tfsctl.exporter.export_signature import ExportSignature
-from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.samples import Samples, parse_samples
 from tfsctl.exporter.sources import (
     export_archive,
     keras2,
@@ -61,11 +60,11 @@ def load_source(source: ModelSource) -> Iterator[tuple[object, Samples | None, t
             model = transformation.find_transformation(module, source.attribute)
         if model is None:
             model = python_file.find_model(module, source.attribute, is_model=is_model, keywords=keywords)
-        rows, notes = _samples(module)
+        samples, notes = _samples(module)
         with export_archive.unpacked(model) as unpacked:
             if source.options.weights is not None:
-                _load_weights(unpacked, rows, Path(source.options.weights))
-            yield unpacked, rows, notes
+                _load_weights(unpacked, samples, Path(source.options.weights))
+            yield unpacked, samples, notes
 
 
 def _refuse_graph_mode(file: Path) -> None:
@@ -79,12 +78,12 @@ def _refuse_graph_mode(file: Path) -> None:
         )
 
 
-def _load_weights(model: object, rows: Samples | None, file: Path) -> None:
+def _load_weights(model: object, samples: Samples | None, file: Path) -> None:
     """Load weights into a model. A model that was never called is built on its samples first."""
     import keras
 
     if isinstance(model, keras.Layer) and not model.built:
-        keras_model.signature_of(model, rows)
+        keras_model.signature_of(model, samples)
     keras_file.load_weights(model, file)
 
 
@@ -93,7 +92,7 @@ def _samples(module: object) -> tuple[Samples | None, tuple[str, ...]]:
     if defined is None:
         return None, ()
     try:
-        return samples.parse_samples(defined), ()
+        return parse_samples(defined), ()
     except InvalidInput as error:
         return None, (f"`{python_file.SAMPLES}` was not used: {error.message}",)
 
@@ -113,7 +112,7 @@ def is_model(value: object) -> bool:
     )
 
 
-def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature, ...]:
+def signatures_of(model: object, samples: Samples | None) -> tuple[ExportSignature, ...]:
     """The signatures of a model. Raises ExportError if it is not a model, or its inputs are unknown."""
     import keras
 
@@ -123,15 +122,15 @@ def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature,
             hint="set KERAS_BACKEND=tensorflow",
         )
     if transformation.is_feature_space(model):
-        return (tf_function.signature_of(transformation.feature_space_function(model), rows),)
+        return (tf_function.signature_of(transformation.feature_space_function(model), samples),)
     if isinstance(model, keras.Layer) or keras2.is_keras2_model(model):
-        return (keras_model.signature_of(model, rows),)
+        return (keras_model.signature_of(model, samples),)
     if tf_function.is_tf_function(model):
-        return (tf_function.signature_of(model, rows),)
+        return (tf_function.signature_of(model, samples),)
     if isinstance(model, Mapping) and is_model(model):
-        return tuple(_named(name, one, rows if name == DEFAULT_SIGNATURE else None) for name, one in model.items())
+        return tuple(_named(name, one, samples if name == DEFAULT_SIGNATURE else None) for name, one in model.items())
     if tf_module.is_tf_module(model):
-        return tf_module.signatures_of(model, rows)
+        return tf_module.signatures_of(model, samples)
     raise ExportError(f"the model is of type {type(model).__name__}, which tfsctl cannot export", hint=_WANTED)
 
 
@@ -149,9 +148,9 @@ def trackables(model: object) -> list[object]:
     return [model]
 
 
-def _named(name: str, model: object, rows: Samples | None) -> ExportSignature:
+def _named(name: str, model: object, samples: Samples | None) -> ExportSignature:
     """The only signature of a part of a model, under the name of the part."""
-    first, *others = signatures_of(model, rows)
+    first, *others = signatures_of(model, samples)
     if others:
         raise ExportError(f"{name!r} has several signatures: {first.name}, {', '.join(one.name for one in others)}")
     return replace(first, name=name)

@@ -11,7 +11,7 @@ from typing import Literal
 from tfsctl.core.model_dir import MAX_VERSION, list_versions, parse_version
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.errors import ExportError, InvalidInput, NotFound
-from tfsctl.exporter.sources.export_options import ExportOptions
+from tfsctl.exporter.sources.export_options import KEYS_HINT, ExportOptions
 from tfsctl.exporter.sources.foreign_files import foreign_format
 
 Kind = Literal["python", "keras", "saved_model", "embeddings", "vocabulary"]
@@ -94,7 +94,7 @@ def _servable_kind(path: Path, options: ExportOptions) -> Kind | None:
     if path.suffix == ".npy" and options.keys is None:
         raise InvalidInput(
             f"{path} has no keys for its vectors",
-            hint="--keys KEYS.txt, a file with the key of each vector on a line of its own",
+            hint=KEYS_HINT,
         )
     if path.suffix in _ARRAY_SUFFIXES or options.keys is not None:
         return "embeddings"

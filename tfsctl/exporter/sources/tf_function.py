@@ -30,7 +30,7 @@ def is_tf_function(value: object) -> TypeGuard[TfFunction | ConcreteFunction[Any
 
 def signature_of(
     function: TfFunction | ConcreteFunction[Any, Any],
-    rows: Samples | None,
+    samples: Samples | None,
     name: str = DEFAULT_SIGNATURE,
     *,
     keep_generated_names: bool = False,
@@ -41,9 +41,9 @@ def signature_of(
 
     concrete: object = function
     if isinstance(function, tf.types.experimental.GenericFunction):
-        if rows is not None and None not in rows.columns and getattr(function, "input_signature", None) is None:
+        if samples is not None and None not in samples.columns and getattr(function, "input_signature", None) is None:
             function = _with_defaults(function)
-        concrete = _traced(function, rows, name)
+        concrete = _traced(function, samples, name)
     if not isinstance(concrete, tf.types.experimental.ConcreteFunction):
         raise ExportError(
             f"signature {name!r} is a {type(function).__name__} without an input_signature",
@@ -102,7 +102,7 @@ def _flat_signature(function: Any, name: str) -> ExportSignature:  # noqa: ANN40
     return ExportSignature(name, inputs, call, naming.notes_on_inputs(candidates, names))
 
 
-def _traced(function: TfFunction, rows: Samples | None, name: str) -> ConcreteFunction[Any, Any] | None:
+def _traced(function: TfFunction, samples: Samples | None, name: str) -> ConcreteFunction[Any, Any] | None:
     import tensorflow as tf
 
     if getattr(function, "input_signature", None) is not None:
@@ -110,11 +110,11 @@ def _traced(function: TfFunction, rows: Samples | None, name: str) -> ConcreteFu
             return function.get_concrete_function()
         except Exception as error:
             raise ExportError(f"signature {name!r} cannot be traced: {error_text.one_line(error)}") from error
-    if rows is None:
+    if samples is None:
         return None
     specs: dict[Any, Any] = {
         key: tf.TensorSpec((None, *column.shape[1:]), dtypes.from_numpy(column.dtype).name, key)
-        for key, column in rows.columns.items()
+        for key, column in samples.columns.items()
     }
     try:
         return function.get_concrete_function(specs[None]) if None in specs else function.get_concrete_function(**specs)

@@ -25,10 +25,10 @@ def is_tf_module(value: object) -> bool:
     return isinstance(value, tf.Module) or isinstance(getattr(value, "signatures", None), Mapping)
 
 
-def signatures_of(model: object, rows: Samples | None = None) -> tuple[ExportSignature, ...]:
+def signatures_of(model: object, samples: Samples | None = None) -> tuple[ExportSignature, ...]:
     """The signatures. Raises ExportError if there are none, or the inputs of one are unknown.
 
-    `rows` show the inputs of `serving_default` if its function has no input_signature.
+    `samples` show the inputs of `serving_default` if its function has no input_signature.
     """
     call = getattr(model, "__call__", None)  # noqa: B004 - the function itself is wanted, not whether there is one
     functions = getattr(model, "signatures", None if call is None else {DEFAULT_SIGNATURE: call})
@@ -40,7 +40,7 @@ def signatures_of(model: object, rows: Samples | None = None) -> tuple[ExportSig
     loaded = not hasattr(model, "trainable_variables")  # by tf.saved_model.load, which makes no tf.Module
     return tuple(
         tf_function.signature_of(
-            function, rows if name == DEFAULT_SIGNATURE else None, str(name), keep_generated_names=loaded
+            function, samples if name == DEFAULT_SIGNATURE else None, str(name), keep_generated_names=loaded
         )
         for name, function in functions.items()
     )

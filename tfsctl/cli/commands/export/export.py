@@ -234,7 +234,7 @@ def export(
     export_comparison.check_comparison_options(compare, rows, fail_if, to)
     if keep is not None and "://" in to:
         raise InvalidInput("--keep works only with local directories", hint="remove --keep")
-    with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
+    with filter_tensorflow_logs(show_all=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
         options = ExportOptions(
             arguments=arg or (),
             custom_objects=custom_objects or (),

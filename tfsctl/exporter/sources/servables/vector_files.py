@@ -11,10 +11,10 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from tfsctl.errors import InvalidInput
+from tfsctl.exporter.sources.export_options import KEYS_HINT
 from tfsctl.exporter.sources.servables.text_lines import check_keys, read_lines
 
 _VECTORS, _KEYS = "vectors", "keys"  # arrays of a .npz file
-_KEYS_HINT = "--keys KEYS.txt, a file with the key of each vector on a line of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def read_vectors(path: Path, keys_file: Path | None) -> KeyedVectors:
             f"{path} holds an array of {array.dtype} {list(array.shape)}, but vectors must be a table of numbers: [keys, size]"
         )
     if keys is None:
-        raise InvalidInput(f"{path} has no keys for its {len(array):,} vectors", hint=_KEYS_HINT)
+        raise InvalidInput(f"{path} has no keys for its {len(array):,} vectors", hint=KEYS_HINT)
     if len(keys) != len(array):
         raise InvalidInput(f"there are {len(keys):,} keys, and {len(array):,} vectors in {path}")
     vectors = np.ascontiguousarray(array, np.float32)
