@@ -19,6 +19,8 @@ from tfsctl.errors import ExitCode
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
+FOLDERS = ("tfsctl", "tests", "docs", "benchmarks", "scripts", "share", "sample_models", r"\.github", r"\.ci")
+
 GENERATED = ("reference/commands.md", "reference/server-flags.md")  # by `make docs`, which checks links to them
 
 COMMAND_LINES = [{"image": "image build", "rollout": "rollout status"}.get(name, name) for name in COMMANDS]
@@ -85,16 +87,30 @@ def test_the_readme_is_short() -> None:
     assert len(README.encode()) <= 6 * 1024
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
-def test_named_files_exist(page: str) -> None:
-    """Every Python file and folder that the page names in backticks is there, from the root or from tfsctl/."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    """Every file and folder of this repository that a page names is there."""
+    named = re.findall(rf"(?<![\w./~:-])((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/])", page.read_text(encoding="utf-8"))
 
-    missing = [
-        name for name in named if not any((ROOT / base / name).exists() for base in (".", "tfsctl", "tfsctl/server"))
-    ]
-    assert missing == []
+    assert [name for name in named if not (ROOT / name).exists() and not list(ROOT.glob(f"{name}.*"))] == []
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_pages_for_developers_name_modules_that_exist(page: str) -> None:
+    """In these pages a Python file or a folder in backticks may be named from tfsctl/ or tfsctl/server/ on."""
+    named = re.findall(r"`([\w./-]+(?:\.py|/))`", (ROOT / page).read_text(encoding="utf-8"))
+    bases = (ROOT, ROOT / "tfsctl", ROOT / "tfsctl" / "server")
+
+    assert [name for name in named if not any((base / name).exists() for base in bases)] == []
+
+
+@pytest.mark.parametrize("package", ["tfsctl", "tfsctl/server"])
+def test_the_architecture_describes_every_package(package: str) -> None:
+    """Each folder with modules is in a table."""
+    tables = re.findall(r"^\|.*\|$", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+    described = set(re.findall(r"`(\w+)/`", "\n".join(tables)))
+
+    assert {path.parent.name for path in (ROOT / package).glob("*/__init__.py")} - described == set()
 
 
 def test_constraints_pin_every_dependency() -> None:

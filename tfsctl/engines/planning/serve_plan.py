@@ -99,9 +99,9 @@ def _choose_engine(options: ServeOptions) -> tuple[EngineName, str]:
 
 def check_front(engine: EngineName, spec: LaunchSpec) -> None:
     """Raise InvalidInput if servers of an engine cannot be behind a front, or not with these options."""
-    if engine == "binary":
+    if engine not in ("embedded", "docker"):
         raise InvalidInput(
-            "a front works with the engines embedded and docker, not with binary", hint="--engine embedded"
+            f"a front works with the engines embedded and docker, not with {engine}", hint="--engine embedded"
         )
     if spec.container.restart is not None and engine == "docker":
         raise InvalidInput(
