@@ -18,7 +18,7 @@ from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, BatchTa
 from tfsctl.server.batching.tensors import rows_of
 from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays
 from tfsctl.server.execution.pending_run import SMALL_BYTES, PendingRun, deadline_exceeded
-from tfsctl.server.execution.stacked_run import Stack, StackedRun
+from tfsctl.server.execution.stacked_run import Stack, StackedRun, run_timeout_ms
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 
@@ -111,7 +111,9 @@ class BatchingSession:
         self._recorder.batch_started(self._parameters.thread_pool_name, [now_s - task.added_s for task in tasks])
         is_measured = len(tasks) == 1 and self._executor.timing.runs_inline
         start_s = time.thread_time()
-        arrays = self._run([task.feeds for task in tasks], tasks[0].fetches, _timeout_ms(tasks))
+        arrays = self._run(
+            [task.feeds for task in tasks], tasks[0].fetches, run_timeout_ms(task.deadline_s for task in tasks)
+        )
         if is_measured:
             self._loop_runs.add(_timing_key(tasks[0]), time.thread_time() - start_s)
         return arrays
@@ -170,11 +172,3 @@ def _join(parts: Sequence[asyncio.Future[Arrays]], answer: asyncio.Future[Arrays
 
     answer.add_done_callback(cancel_parts)
     asyncio.gather(*parts, return_exceptions=True).add_done_callback(concatenate)
-
-
-def _timeout_ms(tasks: Sequence[BatchTask]) -> int:
-    """How long a run may take: until the last deadline of its tasks; 0 if one of them has none."""
-    deadlines_s = [task.deadline_s for task in tasks if task.deadline_s is not None]
-    if len(deadlines_s) < len(tasks):
-        return 0
-    return max(1, int((max(deadlines_s) - time.monotonic()) * 1000))

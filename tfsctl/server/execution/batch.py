@@ -9,7 +9,7 @@ from typing import Any
 from tfsctl.server.execution.executor import Executor
 from tfsctl.server.execution.loop_runs import key_of_stack
 from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, PendingRun, deadline_exceeded
-from tfsctl.server.execution.stacked_run import Stack, StackedRun
+from tfsctl.server.execution.stacked_run import Stack, StackedRun, run_timeout_ms
 from tfsctl.server.runtime.session import Endpoint
 
 
@@ -102,7 +102,7 @@ class Batch:
             if self.stacked is not None:
                 self.timing_key = key_of_stack(self.requests[0].merge_key, self.stacked, self.nbytes)
         if is_timed and self.stacked is not None:
-            self.stacked.timeout_ms = self._timeout_ms()
+            self.stacked.timeout_ms = run_timeout_ms(run.deadline_s for run in self.requests)
         return self.stacked
 
     def _converted(self) -> StackedRun | None:
@@ -115,12 +115,3 @@ class Batch:
                 return None
             inputs = Stack(len(self._payloads), arrays=arrays)
         return StackedRun(first.feeds, first.fetches, inputs, is_small=self.is_small)
-
-    def _timeout_ms(self) -> int:
-        """How long the run may take: until the last deadline of its requests; 0 if one of them has none."""
-        last_s = 0.0
-        for run in self.requests:
-            if run.deadline_s is None:
-                return 0
-            last_s = max(last_s, run.deadline_s)
-        return max(1, int((last_s - time.monotonic()) * 1000))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfsctl.core.arrays import content_bytes
-from tfsctl.server.execution.stacked_run import Stack
+from tfsctl.server.execution.stacked_run import Stack, run_timeout_ms
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
 
@@ -153,8 +153,8 @@ class PendingRun:
 
     @property
     def timeout_ms(self) -> int:
-        """How long the run may take: until the deadline, at least 1 ms; 0 if there is none."""
-        return 0 if self.deadline_s is None else max(1, int((self.deadline_s - time.monotonic()) * 1000))
+        """How long the run of this request alone may take, as `run_timeout_ms` says."""
+        return run_timeout_ms([self.deadline_s])
 
     @property
     def is_done(self) -> bool:

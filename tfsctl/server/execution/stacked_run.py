@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
+
+
+def run_timeout_ms(deadlines_s: Iterable[float | None]) -> int:
+    """How long a run may take: until the last deadline of its requests, at least 1 ms; 0 if one of them has none."""
+    last_s = 0.0
+    for deadline_s in deadlines_s:
+        if deadline_s is None:
+            return 0
+        last_s = max(last_s, deadline_s)
+    return max(1, int((last_s - time.monotonic()) * 1000))
 
 
 class Stack:
