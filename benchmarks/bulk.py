@@ -2,8 +2,8 @@
 
     python benchmarks/bulk.py ./amazon_review [--rows 1000000] [--rounds 3]
 
-MODEL is the base directory of a text model (one string input `text` [batch]). The embedded server serves it to three
-clients in turn; medians of all rounds are printed:
+MODEL is the base directory of a text model: one string input `text` [batch], one output `score`. The embedded server
+serves it to three clients in turn; medians of all rounds are printed:
 
 - tfsctl over gRPC and over REST, as whole processes from a CSV file to a CSV file, with their peak memory
 - a loop of one `stub.Predict` per row with `tf.make_tensor_proto` (imports are not counted)
