@@ -10,8 +10,9 @@ before. Every few seconds a new version is published and the one before the last
 the server (pipelined and reset requests, compressed bombs, large heads, noise), and a hundred send or read very slowly.
 Prints, for every minute, the requests, the failures, the peak of the resident memory, and the level of the private
 memory after the minute: without the pages of files (mostly TensorFlow's library), which the kernel drops when others need
-memory. For the level, the load and the attacks pause until the server serves the newest versions alone, has answered what
-had arrived, and no thread of it runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
+memory. For the level, no version is published until the newest ones alone are served and have been under load for some
+seconds: TensorFlow takes 10 MB more for the text model when it runs. Then the load and the attacks pause until the server
+has answered what had arrived, and no thread of it runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
 exit status is 1 if a good request failed, or if the level after a later minute differs from that after the first one by
 more than 3 %. `--minute-seconds 10` makes every minute that short.
 """
@@ -50,6 +51,7 @@ from scale_models import write_scale_model
 FLAT = 0.03  # how far from the first minute's the memory level of a later one may be
 TEXT = "This movie is great! :D"
 SAMPLE_S, PERIOD_SAMPLES, MAX_WAIT_S = 0.05, 60, 120.0  # of the memory level: a period takes three seconds
+FIRST_RUNS_S = 5.0  # of load on a new version, after which it takes all the memory that it needs
 
 
 @dataclass
@@ -79,10 +81,15 @@ class Versions:
         self._scale, self._model, self._text = scale, model, text
         self._numbers = itertools.count(1)
         self.newest = 0
+        self.paused = threading.Lock()
         self.swap()
 
     def swap(self) -> None:
-        """Publish the next version, whole at once; remove all but it and the one before."""
+        """Publish the next version, whole at once, unless `paused` is held; remove all but it and the one before."""
+        with self.paused:
+            self._swap()
+
+    def _swap(self) -> None:
         self.newest = number = next(self._numbers)
         scratch = self._scale.parent / "scratch"
         write_scale_model(scratch / "scale", float(number))
@@ -194,7 +201,7 @@ def wait_until_served(server: Served, models: Iterable[str], version: int) -> No
     """Wait until this version of each model is the only one that is loaded, at most two minutes."""
     end_s = time.monotonic() + MAX_WAIT_S
     while any(_loaded_versions(server, model) != [version] for model in models) and time.monotonic() < end_s:
-        time.sleep(SAMPLE_S)
+        time.sleep(1.0)
 
 
 def _loaded_versions(server: Served, model: str) -> list[int]:
@@ -266,7 +273,6 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
 
     def swap() -> None:
         while not signals.stop.wait(options.swap_every):
-            signals.resumed.wait()
             versions.swap()
 
     levels_mb: list[float] = []
@@ -287,11 +293,13 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
                 restart_peak(server.pid)
                 began, before = time.monotonic(), total.requests + sum(seen.requests for _, seen in checks)
                 load.run(options.minute_seconds, total)
-                elapsed_s = time.monotonic() - began
-                signals.resumed.clear()
-                with attackers.paused:
+                with versions.paused:
                     wait_until_served(server, models, versions.newest)
-                    levels_mb.append(level_mb(server.pid))
+                    load.run(FIRST_RUNS_S, total)
+                    elapsed_s = time.monotonic() - began
+                    signals.resumed.clear()
+                    with attackers.paused:
+                        levels_mb.append(level_mb(server.pid))
                 requests = total.requests + sum(seen.requests for _, seen in checks) - before
                 failures = len(total.failures) + sum(len(seen.failures) for _, seen in checks)
                 print(
