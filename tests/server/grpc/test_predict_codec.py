@@ -16,7 +16,7 @@ from tfsctl.server.grpc.predict_codec import PredictCodec
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache
 from tfsctl.server.grpc.predict_response import predict_response, stacked_responses
 from tfsctl.server.runtime.capi import Output
-from tfsctl.server.runtime.session import BoundSignature, Endpoint
+from tfsctl.server.runtime.session import BoundSignature, Endpoint, Session
 from tfsctl.server.worker_threads import WorkerThreads
 
 FLOATS = np.arange(12, dtype=np.float32).reshape(3, 1, 4)
@@ -33,7 +33,8 @@ def codec_of(request: CachedRequest, *outputs: str) -> PredictCodec:
     kind = request.kind
     fetches = {alias: endpoint(alias) for alias in outputs}
     bound = BoundSignature({kind.alias: endpoint(kind.alias)}, fetches, {}, tuple(fetches.values()), {})
-    servable = cast("Servable", SimpleNamespace(name="m", version=7))
+    session = SimpleNamespace(are_floats=lambda _fetches: True)
+    servable = cast("Servable", SimpleNamespace(name="m", version=7, session=session))
     return PredictCodec(kind, servable, bound, "serving_default", WorkerThreads("test"), as_content=False)
 
 
@@ -94,3 +95,36 @@ def test_outputs_of_different_shapes_are_written_one_by_one() -> None:
     assert codec.encode(Stack.of_requests(each)) == [
         predict_response("m", 7, "serving_default", {"y": array}, as_content=False) for (array,) in each
     ]
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [FLOATS[0]],
+        [FLOATS[0], FLOATS[1, :, :2]],
+        [np.array(2.5, np.float32)],
+        [np.empty((1, 0), np.float32)],
+        [np.zeros((1, 300_000), np.float32)],
+    ],
+    ids=["one", "two", "a scalar", "empty", "large"],
+)
+def test_a_request_alone_is_answered_from_the_memory_of_its_outputs(outputs: list[np.ndarray]) -> None:
+    """With the response that their arrays make. Large outputs are left to a thread, as arrays."""
+    request = cached(np.array([[1.5, 2.5]], np.float32), PredictRequestCache())
+    aliases = ["y", "z"][: len(outputs)]
+    codec = codec_of(request, *aliases)
+    runs: list[tuple[Any, ...]] = []
+
+    class FakeSession:
+        def run_values(self, *arguments: Any) -> list[tuple[tuple[int, ...], bytes]]:
+            runs.append(arguments)
+            return [(array.shape, array.tobytes()) for array in outputs]
+
+    answer = codec.answer_alone(cast("Session", FakeSession()), request.values)
+    assert runs == [(codec.feeds[0], dtypes.FLOAT.number, (1, 2), request.values, codec.fetches)]
+    if outputs[0].size < 300_000:
+        named = dict(zip(aliases, outputs, strict=True))
+        assert answer == predict_response("m", 7, "serving_default", named, as_content=False)
+    else:
+        assert isinstance(answer, list)
+        assert np.array_equal(answer[0], outputs[0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from locations import RECORDED
 
-from tfsctl.core import protos
+from tfsctl.core import dtypes, protos
 from tfsctl.server.runtime import capi
 from tfsctl.server.runtime.session import Session
 from tfsctl.server.status import Code, ServingError
@@ -61,3 +61,35 @@ def test_messages_keep_bytes_that_are_not_utf8() -> None:
         capi.check()
 
     assert failed.value.message.encode("utf-8", "surrogateescape") == b"cannot parse \xff\xfe"
+
+
+def test_values_run_as_their_array_does() -> None:
+    """Numbers as their memory, and a string: with the same outputs, or the same error."""
+    session = Session(HALF_PLUS_TWO)
+    bound = session.signature("serving_default")
+    assert bound is not None
+    feed, fetches = bound.inputs["x"], bound.fetches
+    array = np.array([[1, 2], [3, 5]], np.float32)
+    (expected,) = session.run([(feed, array)], fetches, inline=True)
+
+    assert session.are_floats(fetches)
+    outputs = session.run_values(feed, dtypes.FLOAT.number, array.shape, array.tobytes(), fetches)
+
+    assert outputs == [(expected.shape, expected.tobytes())]
+    text = b"a text of more than 22 bytes"
+    with pytest.raises(ServingError) as by_array:
+        session.run([(feed, np.array([text], object))], fetches, inline=True)
+    with pytest.raises(ServingError) as by_values:
+        session.run_values(feed, dtypes.STRING.number, (1,), text, fetches)
+    assert by_values.value.message == by_array.value.message
+    session.close()
+
+
+def test_strings_run_as_their_array_does() -> None:
+    """Short ones, which TensorFlow keeps in their TF_TString, and long ones."""
+    tensor = capi.new_values_tensor(dtypes.STRING.number, (1, 1), b"x" * 1000)
+    assert capi.read_tensor(tensor).tolist() == [[b"x" * 1000]]
+    capi.gil_held().TF_DeleteTensor(tensor)
+    tensor = capi.new_values_tensor(dtypes.STRING.number, (1,), b"short")
+    assert capi.read_tensor(tensor).tolist() == [b"short"]
+    capi.gil_held().TF_DeleteTensor(tensor)

@@ -14,7 +14,7 @@ from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.channel_arguments import max_message_bytes
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
-from tfsctl.server.grpc.api import RELOAD_PATH
+from tfsctl.server.grpc.api import PREDICT_PATH, RELOAD_PATH
 from tfsctl.server.http.exchange import (
     GRPC_PREFIX_BYTES,
     BodyTimeoutError,
@@ -64,17 +64,26 @@ class Application:
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         """Answer one request. Returns the coroutine that does so; None if the request is answered without a task."""
         requests = self._requests
-        if (
-            exchange.has_all
-            and exchange.port == self._rest_port
-            and exchange.size <= self._small_body_bytes
-            and not requests.is_draining
-        ):
+        if not exchange.has_all or requests.is_draining:
+            pass
+        elif exchange.port != self._rest_port:
+            if self._is_small_predict(exchange) and self._server.grpc.direct_predict.start(exchange, requests):
+                return None
+        elif exchange.size <= self._small_body_bytes:
             requests.running += 1
             if self._server.rest.begin(exchange, self._finish_rest):
                 return None
             requests.running -= 1
         return self._serve(exchange)
+
+    def _is_small_predict(self, exchange: Exchange) -> bool:
+        """Whether a request that came in by the gRPC port may be answered without a task."""
+        return (
+            exchange.target == PREDICT_PATH
+            and exchange.method == "POST"
+            and exchange.size <= self._max_framed_bytes
+            and framing.is_grpc(exchange.headers)
+        )
 
     def _finish_rest(self, exchange: Exchange, response: RestResponse | None) -> None:
         """Send the response to a REST request that is answered without a task; None if a task has to answer it."""

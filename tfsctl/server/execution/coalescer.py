@@ -309,12 +309,11 @@ class RequestCoalescer:
         is_measured = run.is_small and self._timing.runs_inline
         start_s = time.thread_time()
         outcome = self._outcome_alone(run, payload, timeout_ms=timeout_ms)
-        cpu_s = time.thread_time() - start_s if is_measured and isinstance(outcome, list) else None
+        is_answer = outcome is not None and not isinstance(outcome, Exception)
+        cpu_s = time.thread_time() - start_s if is_measured and is_answer else None
         self._loop.call_soon_threadsafe(self._finish_alone, run, outcome, key, cpu_s)
 
-    def _finish_alone(
-        self, run: PendingRun, outcome: Arrays | Exception | None, key: Hashable, cpu_s: float | None
-    ) -> None:
+    def _finish_alone(self, run: PendingRun, outcome: object, key: Hashable, cpu_s: float | None) -> None:
         self.busy -= 1
         if cpu_s is not None:
             self._loop_runs.add(key, cpu_s)
@@ -322,16 +321,12 @@ class RequestCoalescer:
         self._measure_rate(1)
         self._dispatch()
 
-    def _outcome_alone(
-        self,
-        run: PendingRun,
-        payload: Any,  # noqa: ANN401 - see PendingRun
-        *,
-        timeout_ms: int,
-    ) -> Arrays | Exception | None:
-        """Run a request on this thread: the arrays, the error, or None if its codec cannot convert the payload."""
+    def _outcome_alone(self, run: PendingRun, payload: object, *, timeout_ms: int) -> object:
+        """Run a request on this thread: the arrays or the codec's answer, the error, or None if the codec has none."""
         try:
-            arrays = payload
+            if run.answer_alone is not None and run.is_small and self._timing.runs_inline:
+                return self._timing.run_inline(partial(run.answer_alone, self._session, payload))
+            arrays: Any = payload
             if run.codec is not None:
                 stacked = run.codec.decode([payload])
                 if stacked is None:
@@ -344,7 +339,7 @@ class RequestCoalescer:
         except Exception as error:  # noqa: BLE001 - the error is the answer to this request
             return error
 
-    def _answer_alone(self, run: PendingRun, outcome: Arrays | Exception | None) -> None:
+    def _answer_alone(self, run: PendingRun, outcome: object) -> None:
         if run.codec is None or not isinstance(outcome, list):
             run.settle(outcome)
         else:

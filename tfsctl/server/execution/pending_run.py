@@ -11,7 +11,7 @@ import numpy as np
 
 from tfsctl.core.arrays import content_bytes
 from tfsctl.server.execution.stacked_run import Stack, run_timeout_ms
-from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
 _MAX_COUNTED_STRINGS = 32 * 1024  # more take milliseconds, and are no small run whatever they contain
@@ -53,6 +53,7 @@ class PendingRun:
 
     __slots__ = (
         "answer",
+        "answer_alone",
         "client",
         "codec",
         "deadline_s",
@@ -91,6 +92,8 @@ class PendingRun:
         self.key: object = merge_key or codec or (*feeds, *fetches)
         """Equal for requests that may be in one batch."""
         self.answer: asyncio.Future[Any]
+        self.answer_alone: Callable[[Session, Any], object] | None = None
+        """Makes the codec's answer from the payload, and a run in this thread; None if a run alone is as any other."""
         self.is_queued = False
         """Whether it is in a FairQueue."""
         self.is_waiting = False

@@ -6,7 +6,6 @@ Look here for what a method of PredictionService does with its request; `model_c
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
@@ -20,6 +19,7 @@ from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
+from tfsctl.server.grpc.direct_predict import DirectPredict
 from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, framed_results
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
@@ -43,14 +43,12 @@ from tfsctl.server.worker_threads import WorkerThreads
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-log = logging.getLogger(__name__)
-
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+PREDICT_PATH = _PREDICTION + "Predict"
 RELOAD_PATH = _MODEL + "HandleReloadConfigRequest"
 _LOGGED = {_PREDICTION + method: method for method in LOGGED_METHODS}
 _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answers this if it was built without it
-_DEADLINE_EXCEEDED = "Deadline Exceeded"
 _SMALL_BYTES = 4096
 _SMALL_PLAIN_BYTES = 64 * 1024  # of a message that is decompressed on the event loop, in less than 0.5 ms
 _MANY_INPUTS = 64
@@ -90,6 +88,15 @@ class GrpcApi:
         self._threads = WorkerThreads("grpc")
         self._recorder = recorder or NullRecorder()
         self._request_logs = request_logs or RequestLogs()
+        self.direct_predict = DirectPredict(
+            service,
+            self._predict_requests,
+            self._threads,
+            as_content=as_content,
+            recorder=self._recorder,
+            request_logs=self._request_logs,
+        )
+        """Answers small Predict calls without a task."""
         models = ModelCalls(service, self._recorder)
         methods: Methods = {
             **other_methods,
@@ -101,7 +108,7 @@ class GrpcApi:
             RELOAD_PATH: ("ReloadConfigRequest", models.reload),
         }
         self._methods: dict[str, tuple[Parser, Handler]] = {
-            _PREDICTION + "Predict": (self._predict_requests.parse, self._recorded("Predict", self._predict)),
+            PREDICT_PATH: (self._predict_requests.parse, self._recorded("Predict", self._predict)),
             **{path: (partial(_parse, request), handler) for path, (request, handler) in methods.items()},
         }
 
@@ -149,14 +156,11 @@ class GrpcApi:
         except ServingError as error:
             if sampled is not None:
                 sampled.finish(error.code)
-            # Clients report this message when their own timer fires first.
-            message = _DEADLINE_EXCEEDED if error.code is Code.DEADLINE_EXCEEDED else error.message
-            return framing.failure(error.code, message)
-        except Exception as error:  # the outermost handler of bugs: a status instead of a broken stream
-            log.exception("Call failed: %s", path)
+            return framing.error_response(error, path)
+        except Exception as error:  # noqa: BLE001 - the outermost handler of bugs
             if sampled is not None:
                 sampled.finish(Code.INTERNAL)
-            return framing.failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+            return framing.error_response(error, path)
         return GrpcResponse(framed)
 
     async def _parse_large(

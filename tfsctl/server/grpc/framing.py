@@ -6,6 +6,7 @@ it is compressed and by four bytes with its length.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import zlib
@@ -18,10 +19,13 @@ from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, Pairs
 from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.status import Code, ServingError
 
+log = logging.getLogger(__name__)
+
 RESPONSE_HEADERS: Pairs = (
     (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", b"identity, deflate, gzip"),
 )
+_DEADLINE_EXCEEDED = "Deadline Exceeded"
 _MAX_STATUS_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
 _PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"  # the characters that grpc-message carries without percent-encoding
 BAD_MESSAGE = "Failed to parse the request message"
@@ -56,6 +60,15 @@ def failure(code: Code, message: str) -> GrpcResponse:
     if len(message) > _MAX_STATUS_CHARACTERS:
         message = message[:_MAX_STATUS_CHARACTERS] + "...TRUNCATED"
     return GrpcResponse(b"", code, message)
+
+
+def error_response(error: BaseException, path: str) -> GrpcResponse:
+    """The response to a call that ended with an exception. Bugs are logged: they get a status, not a broken stream."""
+    if not isinstance(error, ServingError):
+        log.error("Call failed: %s", path, exc_info=error)
+        return failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+    # Clients report this message when their own timer fires first.
+    return failure(error.code, _DEADLINE_EXCEEDED if error.code is Code.DEADLINE_EXCEEDED else error.message)
 
 
 def is_grpc(headers: Mapping[bytes, bytes]) -> bool:

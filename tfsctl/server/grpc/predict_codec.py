@@ -2,25 +2,34 @@
 
 It is for requests that the PredictRequestCache knows, with one row of one input. Arrays, checks of names and the bytes around
 the values are made once for a batch. With 128 connections, that saves 14 % of the CPU time of a request with one string, and
-26 % with 256 floats. A request that is alone is converted as before: the codec would take 10 µs more.
+26 % with 256 floats. A request that is alone becomes a tensor without an array, and its response is made of the memory of
+the output's tensors, if they are floats.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
 import numpy as np
 
+from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.grpc.predict_request_cache import ValuesKind
-from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, stacked_responses, value_bytes
-from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint
+from tfsctl.server.grpc.predict_response import (
+    LARGE_BYTES,
+    float_response,
+    predict_response,
+    stacked_responses,
+    value_bytes,
+)
+from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Session
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError
 from tfsctl.server.worker_threads import WorkerThreads
@@ -49,6 +58,17 @@ class PredictCodec:
         self._aliases = [endpoint.alias for endpoint in bound.fetches]
         self._head = servable.name, servable.version, signature
         self._as_content = as_content
+        is_single = not kind.dtype.hasobject or math.prod(kind.shape) == 1
+        self.answers_alone = is_single and not as_content and servable.session.are_floats(bound.fetches)
+        """Whether `answer_alone` may be called."""
+        self._number = dtypes.from_numpy(kind.dtype).number
+
+    def answer_alone(self, session: Session, values: bytes) -> bytes | Arrays:
+        """Run one request in this thread: its framed response, made without arrays; the outputs if they are large."""
+        outputs = session.run_values(self.feeds[0], self._number, self._kind.shape, values, self.fetches)
+        if sum([len(memory) for _, memory in outputs]) > _MAX_FLOAT_BYTES:
+            return [np.ndarray(shape, np.float32, memory) for shape, memory in outputs]
+        return float_response(*self._head, self._aliases, outputs)
 
     def decode(self, payloads: Sequence[bytes]) -> Arrays:
         """The input of all requests, [requests, 1, …]."""

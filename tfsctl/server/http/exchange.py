@@ -329,6 +329,10 @@ class Exchange(ABC):
         """The application is done with a request that was served without a task."""
         self._tasks.end(self)
 
+    def reply_at_once(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> bool:  # noqa: ARG002 - see below
+        """Send a whole small response if the client takes it now. Returns False, with nothing sent, if `reply` has to."""
+        return False
+
     def respond(self, status: int, headers: Pairs, body: bytes) -> None:
         """Send a whole small response to a request that was served without a task, and end the exchange."""
         self.serve_by_task(self.reply(status, headers, body))

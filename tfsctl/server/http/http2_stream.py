@@ -150,21 +150,28 @@ class Stream(Exchange):
     def _tasks(self) -> Tasks:
         return self._owner.state.tasks
 
+    def reply_at_once(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> bool:
+        """Send a whole response if it has a small body, and the client's windows allow it. Returns whether it did."""
+        out, size = self._out, len(body)
+        if not 0 < size <= _LARGE_BYTES or size > out.frame_bytes or self.is_over or self.method == "HEAD":
+            return False
+        if size > out.window or size > out.initial_window + self.credit or out.is_paused or out.has_table_update:
+            return False
+        self.credit -= size
+        out.window -= size
+        self._finish(frames.whole_response(self.number, status, headers, body, trailers))
+        return True
+
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole response, in one piece if the client's windows allow it.
 
         Raises BudgetExceededError, before anything is sent, if the memory budget does not allow the response.
         """
-        if self.is_over:
+        if self.is_over or (trailers and self.reply_at_once(status, headers, body, trailers)):
             return
         out, number = self._out, self.number
         size = 0 if self.method == "HEAD" else len(body)
         room = min(out.initial_window + self.credit, out.window, out.frame_bytes)
-        if trailers and 0 < size <= min(room, _LARGE_BYTES) and not (out.is_paused or out.has_table_update):
-            self.credit -= size
-            out.window -= size
-            self._finish(frames.whole_response(number, status, headers, body, trailers))
-            return
         if size > _LARGE_BYTES:
             self.charge_response(size)
         if not trailers and status not in NO_BODY:

@@ -83,6 +83,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "TF_OperationOpType": (c.c_char_p, [_POINTER]),
     "TF_OperationNumInputs": (c.c_int, [_POINTER]),
     "TF_OperationInput": (Output, [Output]),
+    "TF_OperationOutputType": (c.c_int, [Output]),
     "TF_OperationToNodeDef": (None, [_POINTER, c.POINTER(Buffer), _POINTER]),
     "TF_NewOperation": (_POINTER, [_POINTER, c.c_char_p, c.c_char_p]),
     "TF_AddControlInput": (None, [_POINTER, _POINTER]),
@@ -104,16 +105,16 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         None,
         [
             _POINTER,
-            c.POINTER(Buffer),
-            c.POINTER(Output),
-            c.POINTER(_POINTER),
+            _POINTER,  # addresses instead of arrays: converting those takes 1 us per run
+            _POINTER,
+            _POINTER,
             c.c_int,
-            c.POINTER(Output),
-            c.POINTER(_POINTER),
+            _POINTER,
+            _POINTER,
             c.c_int,
             _POINTER,
             c.c_int,
-            c.POINTER(Buffer),
+            _POINTER,
             _POINTER,
         ],
     ),
@@ -286,6 +287,31 @@ def new_tensor(array: np.ndarray) -> int:
                 gil_released().TF_StringCopy(at, value, size)
             at += TSTRING_BYTES
     return tensor
+
+
+def new_values_tensor(number: int, shape: tuple[int, ...], values: bytes) -> int:
+    """A TF_Tensor with a copy of its memory: numbers as they are there, or one string. The caller deletes it."""
+    library = gil_held()
+    size = TSTRING_BYTES if number == _STRING else len(values)
+    tensor: int = library.TF_AllocateTensor(number, _dimensions(shape), len(shape), size)
+    at = library.TF_TensorData(tensor)
+    if number == _STRING:
+        c.memset(at, 0, TSTRING_BYTES)
+        library.TF_StringCopy(at, values, len(values))
+    else:
+        c.memmove(at, values, size)
+    return tensor
+
+
+def read_values(tensor: int) -> tuple[tuple[int, ...], bytes]:
+    """The shape of a TF_Tensor of numbers, and a copy of its memory."""
+    library = gil_held()
+    rank = library.TF_NumDims(tensor)
+    if rank == 2:
+        shape: tuple[int, ...] = library.TF_Dim(tensor, 0), library.TF_Dim(tensor, 1)
+    else:
+        shape = tuple([library.TF_Dim(tensor, axis) for axis in range(rank)])
+    return shape, c.string_at(library.TF_TensorData(tensor), library.TF_TensorByteSize(tensor))
 
 
 @lru_cache(1024)

@@ -43,7 +43,7 @@ class RunTiming:
         timeout_ms: int,
     ) -> list[np.ndarray]:
         """Run inline (in this thread only) if the model is quick or is being measured, else with TensorFlow's threads."""
-        if self.runs_inline:
+        if self.is_quick or self._needs_sample:
             return self.run_inline(partial(session.run, feeds, fetches, inline=True))
         arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
         self._skip_sample()

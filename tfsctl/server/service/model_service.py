@@ -22,7 +22,7 @@ from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory
-from tfsctl.server.runtime.session import BoundSignature
+from tfsctl.server.runtime.session import BoundSignature, Endpoint, Feeds
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
 from tfsctl.server.signatures.serialized_input import (
@@ -94,17 +94,24 @@ class Service:
         start_s = perf_counter()
         name = signature or DEFAULT_SIGNATURE
         servable = self.core.servable(ref)
-        bound = None if self._check_method_names else servable.session.bound.get(name)
-        if bound is None:
-            bound = self.bound_signature(servable, name)
-        fetches = fetches_for(bound, output_filter) if output_filter else bound.fetches
-        feeds = feeds_for(bound, inputs)
-        check_shapes(bound, inputs)
+        feeds, fetches = self.feeds_and_fetches(servable, name, inputs, output_filter)
         arrays = await servable.run(feeds, fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - equally long
         if self.recorder.is_active:
             self.recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
         return PredictResult(servable.name, servable.version, name, outputs)
+
+    def feeds_and_fetches(
+        self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str]
+    ) -> tuple[Feeds, Sequence[Endpoint]]:
+        """What a predict request feeds and fetches. Raises ServingError for one that does not fit the signature."""
+        bound = None if self._check_method_names else servable.session.bound.get(signature)
+        if bound is None:
+            bound = self.bound_signature(servable, signature)
+        fetches = fetches_for(bound, output_filter) if output_filter else bound.fetches
+        feeds = feeds_for(bound, inputs)
+        check_shapes(bound, inputs)
+        return feeds, fetches
 
     def bound_signature(self, servable: Servable, signature: str) -> BoundSignature:
         """A signature that a predict request names. Raises FAILED_PRECONDITION or INTERNAL."""
