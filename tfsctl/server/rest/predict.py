@@ -18,7 +18,7 @@ import numpy as np
 
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import content_bytes
-from tfsctl.core.types import ModelRef
+from tfsctl.core.types import Json, ModelRef
 from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.execution.stacked_run import Stack
@@ -128,10 +128,10 @@ class RestPredict:
         document = json_document.parse_plain(body)
         signature = None if document is None else json_tensor.plain_signature(document)
         if document is None or signature is None:
-            return await self._answer(ref, await self._read_alone(ref, body))
+            return await self._answer(ref, await self._read_alone(ref, body, document))
         plain = json_tensor.plain_inputs(document, self._service.input_dtypes(ref, signature), body)
         if plain is None:
-            return await self._answer(ref, await self._read_alone(ref, body))
+            return await self._answer(ref, await self._read_alone(ref, body, document))
         return await self._answer(ref, (signature, *plain))
 
     def _new_codec(self, servable: Servable, signature: str, rows: int) -> Codec | None:
@@ -161,16 +161,18 @@ class RestPredict:
         read = json_pieces.large_inputs(body, partial(self._service.input_dtypes, ref))
         if read is not None:
             return read
-        return self._read(ref, body)
+        return self._read(ref, body, json_document.parse(body))
 
-    async def _read_alone(self, ref: ModelRef, body: bytes) -> _Inputs:
-        """Read a body value by value, in a thread unless it is small."""
+    async def _read_alone(self, ref: ModelRef, body: bytes, document: dict[str, Any] | None) -> _Inputs:
+        """Read a body value by value, in a thread unless it is small. `document` is what `parse_plain` read."""
         if len(body) <= _WALKED_BYTES:
-            return self._read(ref, body)
-        return await self._threads.run(len(body), self._read, ref, body)
+            return self._read(ref, body, document)
+        return await self._threads.run(len(body), self._read, ref, body, document)
 
-    def _read(self, ref: ModelRef, body: bytes) -> _Inputs:
-        document = json_document.parse(body)
+    def _read(self, ref: ModelRef, body: bytes, document: Json) -> _Inputs:
+        """Read a document value by value. None is read from the body, which is unusual."""
+        if document is None:
+            document = json_document.parse_unusual(body)
         signature = json_tensor.signature_name(document)
         inputs, row_form = json_tensor.inputs_from_document(document, self._service.input_dtypes(ref, signature), body)
         return signature, inputs, row_form

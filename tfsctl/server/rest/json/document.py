@@ -31,8 +31,6 @@ _BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON skips any of its bytes
 
 def parse(body: bytes) -> Json:
     """The first JSON value of a request body. Raises INVALID_ARGUMENT in RapidJSON's words."""
-    if not body:
-        raise invalid_argument("JSON Parse error: The document is empty")
     if (
         len(body) > MAX_CONTAINERS
         and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS
@@ -42,7 +40,7 @@ def parse(body: bytes) -> Json:
     if len(body) > 2 * MAX_VALUES and body.count(b",") >= MAX_VALUES and _count_values(body) > MAX_VALUES:
         raise invalid_argument(f"JSON Parse error: More than {MAX_VALUES} values")
     document = parse_plain(body)
-    return _parse_leniently(body) if document is None else document
+    return parse_unusual(body) if document is None else document
 
 
 def parse_plain(body: bytes) -> dict[str, Any] | None:
@@ -102,8 +100,13 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _lenient_decoder = json.JSONDecoder(object_pairs_hook=_first_wins, parse_float=finite_float, parse_int=int_or_float)
 
 
-def _parse_leniently(body: bytes) -> Json:
-    """Read with the standard library where its rules are RapidJSON's, otherwise with the exact reader."""
+def parse_unusual(body: bytes) -> Json:
+    """The first JSON value of a body that `parse_plain` cannot read. Raises INVALID_ARGUMENT in RapidJSON's words.
+
+    It is read with the standard library where its rules are RapidJSON's, otherwise with the exact reader.
+    """
+    if not body:
+        raise invalid_argument("JSON Parse error: The document is empty")
     byte_order_mark = _BOM.match(body)
     start = byte_order_mark.end() if byte_order_mark else 0
     failed_at = start
