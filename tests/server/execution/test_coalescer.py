@@ -26,6 +26,7 @@ from tfsctl.server.status import Code, ServingError
 
 X, Y = (Endpoint(name, f"{name}:0", dtypes.FLOAT, capi.Output(None, 0), Sizes.SHAPES) for name in "xy")
 ENOUGH_TO_BE_MEASURED = 10
+MANY = 128  # requests, as many as may go on at once
 
 
 class DoublingSession:
@@ -160,6 +161,39 @@ def test_a_failing_request_fails_alone() -> None:
         assert answers[1].message == "negative"
 
     with_harness(work)
+
+
+def test_a_failed_batch_is_not_run_again() -> None:
+    """It has failed on the event loop. Its requests, which are too many for it, are run one by one in a thread."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        await asyncio.gather(*[run.answer for run in [harness.submit(number) for number in range(6)]])
+        harness.session.runs.clear()
+        runs = [harness.submit(number) for number in (1, -1, 3, 4, 5, 6)]
+        answers = await asyncio.gather(*[run.answer for run in runs], return_exceptions=True)
+        assert [isinstance(answer, ServingError) for answer in answers] == [False, True, *[False] * 4]
+        assert harness.session.runs == [6, 1, 1, 1, 1, 1, 1]
+
+    with_harness(work)
+
+
+def test_a_large_batch_goes_on_in_parts() -> None:
+    """Requests that get their answers in one iteration of the event loop all go on in the next one."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        runs = [harness.submit(number) for number in range(5 * MANY)]
+        newly_done, before = [], 0
+        while before < len(runs):
+            await asyncio.sleep(0)
+            done = sum(run.answer.done() for run in runs)
+            newly_done.append(done - before)
+            before = done
+        assert max(newly_done) <= MANY
+        assert [(await run.answer)[0].tolist() for run in runs] == [[2 * number] for number in range(5 * MANY)]
+
+    with_harness(work, max_requests=10 * MANY)
 
 
 def test_payloads_are_converted_together() -> None:

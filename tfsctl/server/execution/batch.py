@@ -23,6 +23,7 @@ class Batch:
         "_max_rows",
         "_payloads",
         "executor",
+        "has_failed",
         "is_full",
         "key",
         "nbytes",
@@ -41,6 +42,8 @@ class Batch:
         self.rows, self.nbytes = first.rows, first.nbytes
         self.is_full = max_requests <= 1 or self.rows >= max_rows
         """Whether no further request fits."""
+        self.has_failed = False
+        """Whether the run of all requests has failed, so that each is run alone."""
         self._payloads: list[Any] = []
         self._is_converted = False
         self.timing_key: Hashable = None
