@@ -160,6 +160,24 @@ def test_reading_many_frames_is_interrupted() -> None:
         assert len(recorded.events) == 1 + len(data) // (9 + int.from_bytes(data[:3], "big"))
 
 
+def test_many_requests_are_read_in_several_turns() -> None:
+    """All requests that are read in one turn are parsed in the next iteration of the loop, for some 60 us each."""
+    recorded = Recorded()
+    reader = FrameReader(recorded, MAX_BLOCK)
+    reader.feed(PREFACE + settings({}))
+    recorded.events.clear()
+    ends = frame(Kind.HEADERS, END_HEADERS, 1, b"x") + frame(Kind.DATA, END_STREAM, 1, b"y")
+    sizes, is_done = [], reader.feed(ends * 500)
+    while True:
+        sizes.append(len(recorded.events))
+        recorded.events.clear()
+        if is_done:
+            break
+        is_done = reader.feed(b"")
+    events_of_one = sum(sizes) // 500
+    assert max(sizes) <= 64 * events_of_one
+
+
 def test_endless_header_blocks_end_the_connection() -> None:
     """Many CONTINUATION frames, or large ones."""
     begun = frame(Kind.HEADERS, 0, 1, b"x")

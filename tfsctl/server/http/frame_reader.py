@@ -14,7 +14,7 @@ from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 
 _MAX_BLOCK_FRAMES = 64
 _MAX_SETTINGS = 256  # in one frame; a dozen are defined
-_WORK_PER_TURN = 300  # frames in one iteration of the event loop; a header block counts as one for every 16 bytes
+_WORK_PER_TURN = 128  # frames in one iteration of the event loop; a header block counts as one for every 16 bytes
 _BLOCK_BYTES_PER_UNIT = 16
 _PRIORITY_BYTES = 5
 _HEADERS_FLAGS = frames.END_HEADERS | frames.PADDED | frames.HAS_PRIORITY
