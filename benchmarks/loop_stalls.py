@@ -3,7 +3,8 @@
     python benchmarks/loop_stalls.py [--megabytes 32] [--requests 3] [--cells REGEX]
 
 For each kind of large request: a process sends some of them to an embedded server, whose model answers with what it was
-sent, while this process polls a small model over REST. Prints the size, the seconds per large request, the largest
+sent, while this process polls a small model over REST. Bursts are many small or medium requests that are written at
+once. Prints the size, the seconds per large request, the largest
 stalls of the event loop by the server's own histogram, and the longest of the polls. The first line, without a large
 request, is what the machine adds. The memory budget is raised; with the default one, the server refuses most of these
 requests.
@@ -16,17 +17,21 @@ import base64
 import gzip
 import http.client
 import re
+import selectors
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import grpc
 import numpy as np
 import orjson
+from hpack import Encoder
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
@@ -35,6 +40,19 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 from echo_models import ECHO, write_echo_model
 from graph_models import CLASSIFY, REGRESS, GraphModel
+from http2_client import (
+    DEFAULT_WINDOW,
+    END_STREAM,
+    MAX_WINDOW,
+    PREFACE,
+    Kind,
+    Setting,
+    frame,
+    grpc_fields,
+    header_frames,
+    window_update,
+)
+from http2_client import settings as settings_frame
 from model_servers import Served, running_server
 
 SERVICE = "/tensorflow.serving.PredictionService/"
@@ -48,7 +66,7 @@ SIGNATURES = {
     "texts": {"text": ("string", (None, 10))},
     **{name: {"x": (name, (None,))} for name in ("uint8", "bfloat16", "complex64", "uint64")},
 }
-Request = tuple[str, str, bytes, str]  # protocol, path, body, compression
+Request = tuple[str, str, bytes, str]  # protocol, path, body, compression; of a burst: connections, bytes, requests
 Body = dict[str, object]
 
 
@@ -104,6 +122,24 @@ def rest(signature: str, body: Body, *, model: str = "echo", verb: str = "predic
     return "rest", f"/v1/models/{model}:{verb}", raw, compression
 
 
+def pipelined(body: bytes, count: int, connections: int) -> Request:
+    """A burst: `count` predict requests over HTTP/1.1 on each connection."""
+    head = b"POST /v1/models/echo:predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return "http1 burst", str(connections), (head + body) * count, str(count)
+
+
+def streams(message: bytes, count: int, connections: int) -> Request:
+    """A burst: `count` Predict calls on each connection."""
+    data, encoder = b"\0" + len(message).to_bytes(4, "big") + message, Encoder()
+    values: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}
+    parts = [PREFACE, settings_frame(values), window_update(0, MAX_WINDOW - DEFAULT_WINDOW)]
+    for number in range(1, 2 * count, 2):
+        parts.append(header_frames(number, encoder.encode(grpc_fields())))
+        parts += [frame(Kind.DATA, 0, number, data[at : at + 16_384]) for at in range(0, len(data), 16_384)]
+        parts.append(frame(Kind.DATA, END_STREAM, number))
+    return "http2 burst", str(connections), b"".join(parts), str(count)
+
+
 def texts(values: list[bytes]) -> list[str]:
     """Strings as text."""
     return [value.decode() for value in values]
@@ -156,6 +192,14 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
             model="examples",
             verb="classify",
         ),
+        "2,000 pipelined requests": lambda: pipelined(SMALL, 2000, 1),
+        "900 connections": lambda: pipelined(SMALL, 1, 900),
+        "100 connections, 60 KB": lambda: pipelined(orjson.dumps({"instances": RANDOM.random(3000).tolist()}), 1, 100),
+        "100 connections, 400 KB": lambda: pipelined(
+            orjson.dumps({"instances": RANDOM.random(20_000).tolist()}), 1, 100
+        ),
+        "1,000 streams": lambda: streams(predict(array_of("float32", 40), "serving_default")[2], 1000, 1),
+        "200 streams, 60 KB": lambda: streams(predict(array_of("float32", 60_000), "serving_default")[2], 200, 1),
         "REST not JSON": lambda: ("rest", "/v1/models/echo:predict", b'{"instances": [' + b'"a\\", ' * (size // 6), ""),
     }
 
@@ -179,6 +223,63 @@ def write_examples_model(version_dir: Path) -> None:
     model.write(version_dir)
 
 
+class Burst:
+    """One connection of a burst, and how many answers it waits for."""
+
+    def __init__(self, address: str, data: bytes, answers: int, *, is_http2: bool) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
+        self.unsent, self._received, self.answers, self._is_http2 = memoryview(data), bytearray(), answers, is_http2
+
+    def write(self) -> None:
+        """Send as much as the server takes now."""
+        with suppress(BlockingIOError):
+            while self.unsent:
+                self.unsent = self.unsent[self.socket.send(self.unsent, socket.MSG_DONTWAIT) :]
+
+    def read(self) -> None:
+        """Read answers, which end with the last byte of a body (HTTP/1.1) or with END_STREAM."""
+        self._received += self.socket.recv(2**20) or sys.exit("the server closed a connection")
+        while (end := self._end_of_frame() if self._is_http2 else self._end_of_response()) is not None:
+            del self._received[:end]
+
+    def _end_of_frame(self) -> int | None:
+        data = self._received
+        end = 9 + int.from_bytes(data[:3], "big")
+        if len(data) < 9 or len(data) < end:
+            return None
+        self.answers -= data[3] == Kind.RST_STREAM or (data[3] <= Kind.HEADERS and data[4] & END_STREAM)
+        return end
+
+    def _end_of_response(self) -> int | None:
+        head = self._received.find(b"\r\n\r\n") + 4
+        length = re.search(rb"content-length: (\d+)", self._received[:head])
+        if head < 4 or length is None or len(self._received) < head + int(length[1]):
+            return None
+        self.answers -= 1
+        return head + int(length[1])
+
+
+def send_burst(address: str, connections: int, answers: int, data: bytes, *, is_http2: bool) -> None:
+    """Send the same bytes on each connection at once, and wait for all answers."""
+    bursts = [Burst(address, data, answers, is_http2=is_http2) for _ in range(connections)]
+    with selectors.DefaultSelector() as selector:
+        for burst in bursts:
+            selector.register(burst.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, burst)
+        while selector.get_map():
+            for key, events in selector.select():
+                burst = key.data
+                if events & selectors.EVENT_WRITE:
+                    burst.write()
+                    if not burst.unsent:
+                        selector.modify(burst.socket, selectors.EVENT_READ, burst)
+                if events & selectors.EVENT_READ:
+                    burst.read()
+                if not burst.answers:
+                    selector.unregister(burst.socket)
+                    burst.socket.close()
+
+
 def send(protocol: str, address: str, path: str, compression: str, count: int, body: bytes) -> None:
     """Send a request `count` times, and print how many seconds each took. Runs in a separate process."""
     if protocol == "grpc":
@@ -190,6 +291,12 @@ def send(protocol: str, address: str, path: str, compression: str, count: int, b
                 start_s = time.perf_counter()
                 call(body, compression=how, timeout=600)
                 print(time.perf_counter() - start_s, flush=True)
+        return
+    if "burst" in protocol:
+        for _ in range(count):
+            start_s = time.perf_counter()
+            send_burst(address, int(path), int(compression), body, is_http2="http2" in protocol)
+            print(time.perf_counter() - start_s, flush=True)
         return
     connection = http.client.HTTPConnection(address, timeout=600)
     for _ in range(count):
@@ -226,7 +333,7 @@ def measure(server: Served, request: Request, count: int, folder: Path) -> str:
     protocol, path, body, compression = request
     file = folder / "body"
     file.write_bytes(body)
-    port = server.grpc_port if protocol == "grpc" else server.rest_port
+    port = server.grpc_port if protocol in ("grpc", "http2 burst") else server.rest_port
     argv = [sys.executable, __file__, "--send", protocol, f"{server.host}:{port}", path, compression, str(count)]
     with subprocess.Popen([*argv, str(file)], stdout=subprocess.PIPE, text=True) as sender:
         waits = polled(server, lambda: sender.poll() is not None)
