@@ -357,12 +357,10 @@ class RequestCoalescer:
                 self._encode(batch.requests, codec, result)
             return
         for run, outcome in zip(batch.requests, result, strict=True):
-            if not isinstance(outcome, Stack):
-                run.settle(outcome)
-            elif codec is None:
-                run.settle(outcome.each[0])
-            else:
+            if isinstance(outcome, Stack) and codec is not None:
                 self._encode([run], codec, outcome)
+            else:
+                run.settle(outcome.each[0] if isinstance(outcome, Stack) else outcome)
 
     def _encode(self, runs: Sequence[PendingRun], codec: Codec, outputs: Stack) -> None:
         """Answer requests with what their codec makes of the outputs."""
