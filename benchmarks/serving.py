@@ -1,12 +1,14 @@
 """Requests per second of the embedded server against stacks that answer a constant, alternating in one run.
 
     python benchmarks/serving.py amazon_review/1795344751/..  [--rounds 5] [--connections 1 8 32 64] [--seconds 3]
+    python benchmarks/serving.py ... --before DIR    with the server of another checkout, in the same run
 
 MODEL is the base directory of a text model (one string input `text` [batch]). Needs h2load (Debian: nghttp2-client)
 for gRPC and wrk for REST, and `pyvoy` on PATH (pip install pyvoy uvloop, in an environment of its own): Envoy with a
 Python application inside, which is what the embedded server is measured against. Prints, for each protocol and number
 of connections, the median of each server's requests per second, its CPU microseconds a request, its median latency, and
-the ratio to Envoy's constant answer. `transport` is the embedded server's own transport, answering a constant.
+the ratio to Envoy's constant answer. `transport` is the embedded server's own transport, answering a constant. With
+--before, run it from a folder without a `tfsctl` package, which would be imported first.
 """
 
 from __future__ import annotations
@@ -98,12 +100,13 @@ def transport() -> tuple[list[str], int, int]:
     return [sys.executable, str(HERE / "constant_app.py"), str(grpc_port), str(rest_port)], grpc_port, rest_port
 
 
-def model_server(model: Path, batching: str) -> tuple[list[str], int, int]:
-    """The command of the embedded server, and its ports."""
+def model_server(model: Path, batching: str, *, before: str | None = None) -> tuple[list[str], int, int]:
+    """The command of the embedded server, or of the one in the checkout `before`, and its ports."""
     grpc_port, rest_port = free_ports(2)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
     argv += [f"--rest_api_port={rest_port}", "--model_name=m", f"--model_base_path={model.resolve()}"]
-    return [*argv, f"--batching={batching}"], grpc_port, rest_port
+    environment = ["env", f"PYTHONPATH={before}"] if before else []
+    return [*environment, *argv, f"--batching={batching}"], grpc_port, rest_port
 
 
 def load_grpc(server: Server, request: Path, connections: int, seconds: float) -> Sample:
@@ -142,6 +145,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 64])
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--before", metavar="DIR", help="another checkout of tfsctl, as an entry of PYTHONPATH")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         script = Path(scratch, "post.lua")
@@ -157,6 +161,9 @@ def main() -> None:
             "merged": model_server(options.model, "auto"),
             "not merged": model_server(options.model, "off"),
         }
+        if options.before:
+            commands["before, merged"] = model_server(options.model, "auto", before=options.before)
+            commands["before, not merged"] = model_server(options.model, "off", before=options.before)
         samples: dict[tuple[str, int, str], list[Sample]] = {}
         for _ in range(options.rounds):
             for name, command in commands.items():
@@ -174,7 +181,7 @@ def main() -> None:
 def _print(samples: dict[tuple[str, int, str], list[Sample]], names: list[str], connections: list[int]) -> None:
     print(f"medians; load average {os.getloadavg()[0]:.1f}")
     print(
-        f"{'':4} {'conn.':>5}  {'server':<10} {'req/s':>8} {'of const.':>9} {'CPU us':>7} {'of const.':>9} {'p50 ms':>7}"
+        f"{'':4} {'conn.':>5}  {'server':<18} {'req/s':>8} {'of const.':>9} {'CPU us':>7} {'of const.':>9} {'p50 ms':>7}"
     )
     for protocol in ("gRPC", "REST"):
         for count in connections:
@@ -187,7 +194,7 @@ def _print(samples: dict[tuple[str, int, str], list[Sample]], names: list[str], 
                 of_rate = rate / statistics.median(s.requests_per_s for s in base)
                 of_cpu = statistics.median(s.cpu_us for s in base) / cpu
                 print(
-                    f"{protocol:4} {count:5}  {name:<10} {rate:8.0f} {of_rate:9.0%} {cpu:7.0f} {of_cpu:9.0%} {p50:7.2f}"
+                    f"{protocol:4} {count:5}  {name:<18} {rate:8.0f} {of_rate:9.0%} {cpu:7.0f} {of_cpu:9.0%} {p50:7.2f}"
                 )
 
 
