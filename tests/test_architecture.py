@@ -278,7 +278,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"serving_config"},
     ],
     "server/execution": [
-        {"effects", "loop_debouncer", "queue_limits", "stacked_run"},
+        {"crashed_runs", "effects", "loop_debouncer", "queue_limits", "run_threads", "stacked_run"},
         {"executor", "pending_run", "replica_graph"},
         {"fair_queue", "loop_runs", "replicas", "servable"},
         {"batch"},

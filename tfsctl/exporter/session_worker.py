@@ -95,8 +95,9 @@ class _DirectRuns:
     def cancel(self, run: PendingRun) -> None:
         """Do nothing: no request waits."""
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Do nothing: no thread runs."""
+        return True
 
 
 def _memory() -> tuple[int, int]:

@@ -14,6 +14,7 @@ import pytest
 
 from tfsctl.core import dtypes
 from tfsctl.server.execution.coalescer import RequestCoalescer
+from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
 from tfsctl.server.execution.pending_run import PendingRun
 from tfsctl.server.execution.queue_limits import QueueLimits
@@ -71,7 +72,8 @@ class Harness:
     def __init__(self, **limits: Any) -> None:
         self.session = DoublingSession()
         self.limits = QueueLimits(NullRecorder(), **limits)
-        self.coalescer = RequestCoalescer(self.session, "m", asyncio.get_running_loop(), self.limits)  # type: ignore[arg-type]
+        crashes = CrashedRuns("m", 1, self.session, NullRecorder())  # type: ignore[arg-type]
+        self.coalescer = RequestCoalescer(self.session, "m", asyncio.get_running_loop(), self.limits, crashes)  # type: ignore[arg-type]
 
     def submit(self, *values: float, may_merge: bool = True, client: object = None, **options: Any) -> PendingRun:
         """Queue a request."""
@@ -293,7 +295,7 @@ def test_a_queue_of_one_client_does_not_refuse_another() -> None:
 
     async def work(harness: Harness) -> None:
         running = await harness.occupy_threads()
-        vars(harness.coalescer)["_seconds_per_request"] = 1.0
+        vars(harness.coalescer)["_rate"].seconds_per_request = 1.0
         waiting = [harness.submit(1.0, may_merge=False, client="a") for _ in range(65)]
         with pytest.raises(ServingError, match="would wait for 65 s"):
             harness.submit(1.0, may_merge=False, client="a")

@@ -16,6 +16,7 @@ from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchScheduler
 from tfsctl.server.execution import loop_runs
 from tfsctl.server.execution.coalescer import RequestCoalescer
+from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.loop_runs import LoopRuns
 from tfsctl.server.execution.pending_run import PendingRun
 from tfsctl.server.execution.queue_limits import QueueLimits
@@ -58,13 +59,14 @@ class Model:
         self.session = session = RecordingSession()
         self.fetches = output(sizes)
         loop, limits = asyncio.get_running_loop(), QueueLimits(NullRecorder())
+        crashes = CrashedRuns("m", 1, session, NullRecorder())  # type: ignore[arg-type]
         self.queue: RequestCoalescer | BatchingSession
         if is_batching:
             parameters = BatchingParameters()
             scheduler = BatchScheduler(parameters, loop)
-            self.queue = BatchingSession(session, parameters, scheduler, NullRecorder())  # type: ignore[arg-type]
+            self.queue = BatchingSession(session, parameters, scheduler, NullRecorder(), crashes)  # type: ignore[arg-type]
         else:
-            self.queue = RequestCoalescer(session, "m", loop, limits)  # type: ignore[arg-type]
+            self.queue = RequestCoalescer(session, "m", loop, limits, crashes)  # type: ignore[arg-type]
 
     def submit(self, array: np.ndarray, *, is_alone: bool = False, may_merge: bool = False) -> PendingRun:
         """A request."""

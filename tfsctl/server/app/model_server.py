@@ -21,6 +21,7 @@ from tfsctl.server.process import memory, priorities
 from tfsctl.server.process.crash_restart import CrashRestart
 from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.request_log.request_logs import RequestLogs
+from tfsctl.server.runtime import crash_handler
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class ModelServer:
             await asyncio.gather(runtime, self.core.start(models))
         finally:
             self._crash_restart.remove()
+        crash_handler.install()
         # Before the ports are open: a full garbage collection would hold the event loop during the first request.
         memory.freeze_startup_objects()
         await asyncio.to_thread(memory.release_unused_pages)

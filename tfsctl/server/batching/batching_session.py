@@ -16,11 +16,15 @@ from tfsctl.server.batching.batching_executor import BatchingExecutor
 from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, BatchTask
 from tfsctl.server.batching.tensors import rows_of
+from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays
 from tfsctl.server.execution.pending_run import SMALL_BYTES, PendingRun, deadline_exceeded
+from tfsctl.server.execution.run_threads import WAIT_AFTER_CRASH_S
 from tfsctl.server.execution.stacked_run import Stack, StackedRun, run_timeout_ms
 from tfsctl.server.monitoring.recorder import Recorder
+from tfsctl.server.runtime import crash_handler
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
+from tfsctl.server.status import ServingError
 
 _MAX_QUEUES = 64  # before idle queues are dropped: clients may fetch any combination of outputs
 
@@ -32,9 +36,14 @@ class BatchingSession:
     """Requests with a Codec cannot be submitted: each request is a separate task."""
 
     def __init__(
-        self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler, recorder: Recorder
+        self,
+        session: Session,
+        parameters: BatchingParameters,
+        scheduler: BatchScheduler,
+        recorder: Recorder,
+        crashes: CrashedRuns,
     ) -> None:
-        self._recorder = recorder
+        self._recorder, self._crashes = recorder, crashes
         self._parameters = parameters
         self._scheduler = scheduler
         self._executor, self._loop_runs = BatchingExecutor(session, parameters), LoopRuns()
@@ -54,8 +63,9 @@ class BatchingSession:
     def submit(self, run: PendingRun) -> None:
         """Queue a request; it is merged with others whatever its `merge_key`.
 
-        Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE if too many wait already.
+        Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE if too many wait already or such runs crash.
         """
+        self._crashes.check(run.feeds)
         answer = run.answer
         feeds, fetches, deadline_s = run.array_feeds(), run.fetches, run.deadline_s
         rows = rows_of(feeds)
@@ -107,6 +117,7 @@ class BatchingSession:
 
     def run_tasks(self, tasks: Sequence[BatchTask]) -> Sequence[Arrays]:
         """Run tasks as one batch, on this thread; the arrays of each."""
+        self._crashes.check([endpoint for endpoint, _ in tasks[0].feeds])
         now_s = time.monotonic()
         self._recorder.batch_started(self._parameters.thread_pool_name, [now_s - task.added_s for task in tasks])
         is_measured = len(tasks) == 1 and self._executor.timing.runs_inline
@@ -115,7 +126,7 @@ class BatchingSession:
             [task.feeds for task in tasks], tasks[0].fetches, run_timeout_ms(task.deadline_s for task in tasks)
         )
         if is_measured:
-            self._loop_runs.add(_timing_key(tasks[0]), time.thread_time() - start_s)
+            self._loop_runs.add(_timing_key(tasks[0]), time.thread_time() - start_s, tasks[0].fetches)
         return arrays
 
     def _run(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> Sequence[Arrays]:
@@ -134,10 +145,23 @@ class BatchingSession:
             self._running -= 1
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Wait for the last run, which may outlive its cancelled requests. Nothing may be submitted any more."""
+    def crashed(self, tasks: Sequence[BatchTask], signal_name: str) -> ServingError:
+        """Record that TensorFlow crashed in a run of these tasks. Returns the answer to them."""
+        feeds = [endpoint for endpoint, _ in tasks[0].feeds]
+        self._crashes.add(feeds, signal_name)
+        self._loop_runs.ban(tasks[0].fetches)
+        return self._crashes.error(feeds, signal_name)
+
+    def close(self) -> bool:
+        """Wait for the last run, which may outlive its cancelled requests. Nothing may be submitted any more.
+
+        Returns False if a run has not ended a minute after a crash (`RunThreads.close`).
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._running)
+            while not self._changed.wait_for(lambda: not self._running, WAIT_AFTER_CRASH_S):
+                if crash_handler.has_crashed():
+                    return False
+        return True
 
 
 def _timing_key(task: BatchTask) -> Hashable:

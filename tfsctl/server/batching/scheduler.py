@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from tfsctl.server.batching.parameters import BatchingParameters
-from tfsctl.server.process import priorities
+from tfsctl.server.execution.run_threads import RunThreads
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -59,6 +60,9 @@ class Runner(Protocol):
     def end(self) -> None:
         """Count a batch that a thread has run."""
 
+    def crashed(self, tasks: Sequence[BatchTask], signal_name: str) -> ServingError:
+        """Record that TensorFlow crashed in a run of these tasks. Returns the answer to them."""
+
 
 class BatchScheduler:
     """The threads that run batches, and the queues that have batches to run. Lives on one event loop."""
@@ -66,7 +70,7 @@ class BatchScheduler:
     def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._thread_count = self._idle_threads = parameters.num_batch_threads
-        self._threads = priorities.low_priority_executor(self._thread_count, parameters.thread_pool_name)
+        self._threads = RunThreads(self._thread_count, parameters.thread_pool_name, low_priority=True)
         self._ready: deque[BatchQueue] = deque()
 
     def offer(self, queue: BatchQueue) -> None:
@@ -90,12 +94,24 @@ class BatchScheduler:
                 continue
             self._idle_threads -= 1
             queue.runner.begin()
-            self._threads.submit(self._work, queue.runner, tasks)
+            self._threads.submit(
+                partial(self._work, queue.runner, tasks), partial(self._report_crash, queue.runner, tasks)
+            )
 
-    def _work(self, runner: Runner, tasks: list[BatchTask]) -> None:
-        outcome = _outcome(runner, tasks)
+    def _work(self, runner: Runner, tasks: list[BatchTask]) -> Callable[[], object]:
+        return partial(self._hand_over, runner, tasks, _outcome(runner, tasks))
+
+    def _hand_over(self, runner: Runner, tasks: list[BatchTask], outcome: Outcome) -> None:
         runner.end()
         self.loop.call_soon_threadsafe(self._finish, tasks, outcome)
+
+    def _report_crash(self, runner: Runner, tasks: list[BatchTask], signal_name: str) -> None:
+        self.loop.call_soon_threadsafe(self._finish_crashed, runner, tasks, signal_name)
+
+    def _finish_crashed(self, runner: Runner, tasks: list[BatchTask], signal_name: str) -> None:
+        self._threads.replace_lost()
+        runner.end()
+        self._finish(tasks, runner.crashed(tasks, signal_name))
 
     def _finish(self, tasks: list[BatchTask], outcome: Outcome) -> None:
         self._idle_threads += 1

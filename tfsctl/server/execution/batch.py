@@ -6,6 +6,7 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.executor import Executor
 from tfsctl.server.execution.loop_runs import key_of_stack
 from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, PendingRun, deadline_exceeded
@@ -93,6 +94,13 @@ class Batch:
             self.rows = sum(run.rows for run in self.requests)
             self.nbytes = sum(run.nbytes for run in self.requests)
         return released, nbytes
+
+    def refuse_crashing(self, crashes: CrashedRuns) -> None:
+        """Answer the requests instead of running them if their signature is refused since they were queued."""
+        for run in self.requests:
+            if tuple(run.feeds) in crashes.refused:
+                run.settle(crashes.refusal(run.feeds))
+        self.requests = [run for run in self.requests if not run.is_done]
 
     def stack(self, *, is_timed: bool) -> StackedRun | None:
         """The run of all requests, which are converted by the first call. None if that has to be done one by one.

@@ -13,11 +13,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from tfsctl.server.execution.batch import Batch
+from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
@@ -25,15 +25,16 @@ from tfsctl.server.execution.loop_runs import LoopRuns, key_of_request
 from tfsctl.server.execution.pending_run import (
     SMALL_BYTES,
     SMALL_ROWS,
-    Codec,
     Deadlines,
     PendingRun,
     deadline_exceeded,
+    encode_answers,
+    settle_all,
 )
-from tfsctl.server.execution.queue_limits import QueueLimits
+from tfsctl.server.execution.queue_limits import QueueLimits, RunRate
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
+from tfsctl.server.execution.run_threads import RunCrashedError, RunThreads
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
-from tfsctl.server.process import priorities
 from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
@@ -45,9 +46,7 @@ _LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other ca
 _MAX_MERGED_ROWS = 1024
 _MAX_FORMED = 256  # requests in batches that are not full; a client's next request may have to wait for them
 _MAX_RUNS_ALONE = 4  # requests of a failed batch that run one by one on the loop, up to 1 ms each; more do in a thread
-_MAX_SETTLED = 128  # requests of a batch that go on in one iteration of the loop, each for some 30 us
 _SHORT_QUEUE = 64  # requests that a quick model runs within one or two slices
-_RATE_WEIGHT = 0.1  # of the newest batch in the moving average of seconds per request
 
 
 class RequestCoalescer:
@@ -65,10 +64,11 @@ class RequestCoalescer:
         name: str,
         loop: asyncio.AbstractEventLoop,
         limits: QueueLimits,
+        crashes: CrashedRuns,
         *,
         coalesces: bool = True,
     ) -> None:
-        self._session, self._loop, self._limits = session, loop, limits
+        self._session, self._loop, self._limits, self._crashes = session, loop, limits, crashes
         self._coalesces = self.accepts_codecs = coalesces
         self.queue = FairQueue()
         self._open: dict[object, Batch] = {}  # formed batches that others may join
@@ -85,28 +85,27 @@ class RequestCoalescer:
         """The number of threads for runs that would hold the event loop."""
         self.busy = 0
         """How many of them run a batch."""
-        self._threads = priorities.low_priority_executor(self.workers, f"run-{name}")
-        self._first_runs = ThreadPoolExecutor(
-            1, thread_name_prefix=f"first-{name}"
-        )  # at normal priority: other requests wait for them
-        self._seconds_per_request = 0.0
-        self._last_finish_s: float | None = None
+        self._threads = RunThreads(self.workers, f"run-{name}", low_priority=True)
+        self._first_runs = RunThreads(1, f"first-{name}", low_priority=False)  # other requests wait for them
+        self._rate = RunRate()
 
     def submit(self, run: PendingRun) -> None:
         """Run a request at once if it is alone and nothing else is running; otherwise queue it.
 
-        Raises RESOURCE_EXHAUSTED if too many wait already.
+        Raises RESOURCE_EXHAUSTED if too many wait already, UNAVAILABLE if such runs crash.
         """
+        if self._crashes.refused:
+            self._crashes.check(run.feeds)
         waiting = self.queue.length + self._formed_requests
         if run.is_alone and not (waiting or self.busy):
             self._start_alone(run)
             return
         limits = self._limits
         nbytes = limits.nbytes + run.nbytes
-        may_be_late = waiting > _SHORT_QUEUE and waiting * self._seconds_per_request > limits.max_wait_s
+        may_be_late = waiting > _SHORT_QUEUE and waiting * self._rate.seconds_per_request > limits.max_wait_s
         if may_be_late or limits.requests >= limits.max_requests or nbytes > limits.max_bytes:
             ahead = self._formed_requests + self.queue.ahead_of(run.client) if waiting > _SHORT_QUEUE else 0
-            limits.admit(run.nbytes, ahead * self._seconds_per_request)
+            limits.admit(run.nbytes, ahead * self._rate.seconds_per_request)
         else:  # as `admit` does, without the call
             limits.requests += 1
             limits.nbytes = nbytes
@@ -141,11 +140,10 @@ class RequestCoalescer:
         """Run on this thread, regardless of the queue, and return the fetched arrays."""
         return self._session.run(feeds, fetches)
 
-    def close(self) -> None:
-        """End the threads, after their last run."""
-        self._replicas.close()
-        self._threads.shutdown(wait=True)
-        self._first_runs.shutdown(wait=True)
+    def close(self) -> bool:
+        """End the threads, after their last run. Returns whether all have ended."""
+        have_ended = [self._replicas.close(), self._threads.close(), self._first_runs.close()]
+        return all(have_ended)
 
     def _coalescible(self) -> int:
         """How many requests wait, if they may be run together."""
@@ -170,6 +168,8 @@ class RequestCoalescer:
             if self._open.get(batch.key) is batch:
                 del self._open[batch.key]
             self._limits.release(*batch.start())
+            if self._crashes.refused:
+                batch.refuse_crashing(self._crashes)
             if batch.requests:
                 return batch
 
@@ -210,13 +210,14 @@ class RequestCoalescer:
             if may_hold_loop and self._is_known(batch):
                 result = self._loop_runs.hold(partial(self._run, batch, is_on_loop=True), batch.fetches, batch.nbytes)
             if result is None:
-                self._start_in_thread(may_hold_loop, self._work, batch)
+                self._start_in_thread(may_hold_loop, batch.requests, self._work, batch)
                 continue
             self._finish(batch, result)
             if not (self.queue.length or self._formed):
-                self._last_finish_s = self._newest = None
+                self._newest = None
+                self._rate.pause()
                 return
-            self._measure_rate(len(batch.requests))
+            self._rate.add(len(batch.requests))
             self._prepare_replicas(batch, result)
             if time.perf_counter() > end_s:
                 self._debouncer.notify()
@@ -224,10 +225,29 @@ class RequestCoalescer:
         if not self.queue.length:
             self._newest = None  # it refers to its arrays and to its answer
 
-    def _start_in_thread(self, is_first: bool, work: Callable[..., None], *arguments: object) -> None:
+    def _start_in_thread(self, is_first: bool, runs: list[PendingRun], work: Callable[..., Any], *args: object) -> None:
         """Run in a thread. The first run of a kind, which the next ones on the loop wait for, has normal priority."""
         self.busy += 1
-        (self._first_runs if is_first else self._threads).submit(work, *arguments)
+        threads, loop = self._first_runs if is_first else self._threads, self._loop
+        threads.submit(partial(work, *args), lambda name: loop.call_soon_threadsafe(self._finish_crashed, runs, name))
+
+    def _finish_crashed(self, requests: Sequence[PendingRun], signal_name: str) -> None:
+        """Answer a request whose run crashed in a thread. Of several, one was at fault: each is run alone."""
+        self.busy -= 1
+        self._threads.replace_lost()
+        self._first_runs.replace_lost()
+        first = requests[0]
+        self._crashes.add(first.feeds, signal_name)
+        self._loop_runs.ban(first.fetches)
+        self._rate.pause()
+        if len(requests) == 1:
+            first.settle(self._crashes.error(first.feeds, signal_name))
+        else:
+            self._formed.extendleft(
+                Batch(self._alone, run, None, max_requests=1, max_rows=0, max_nbytes=0) for run in requests
+            )
+            self._formed_requests += len(requests)
+        self._dispatch()
 
     def _is_known(self, batch: Batch) -> bool:
         """Whether the run of a batch is known to be quick, or will not take place."""
@@ -242,20 +262,20 @@ class RequestCoalescer:
         if self._coalesces and batch.executor is self._alone and isinstance(result, Stack) and batch.stacked:
             self._replicas.prepare(batch.stacked)
 
-    def _work(self, batch: Batch) -> None:
+    def _work(self, batch: Batch) -> Callable[[], object]:
         """Run a batch in a thread."""
         is_measured = batch.is_small and self._timing.runs_inline
         start_s = time.thread_time()
         result = self._run(batch, is_on_loop=False) or []
         cpu_s = time.thread_time() - start_s if is_measured else None
-        self._loop.call_soon_threadsafe(self._finish_work, batch, result, cpu_s)
+        return partial(self._loop.call_soon_threadsafe, self._finish_work, batch, result, cpu_s)
 
     def _finish_work(self, batch: Batch, result: Stack | list[Any], cpu_s: float | None) -> None:
         self.busy -= 1
         if cpu_s is not None and isinstance(result, Stack):
-            self._loop_runs.add(batch.timing_key, cpu_s)
+            self._loop_runs.add(batch.timing_key, cpu_s, batch.fetches)
         self._finish(batch, result)
-        self._measure_rate(len(batch.requests))
+        self._rate.add(len(batch.requests), is_idle=self._is_idle)
         if self._timing.is_quick and batch.is_small and (self.queue.length or self._formed):
             self._prepare_replicas(batch, result)
         self._dispatch()
@@ -271,6 +291,9 @@ class RequestCoalescer:
                 return [None] * len(batch.requests)
             if run.inputs.count > 1 and not batch.has_failed:
                 return batch.executor.run(run)
+        except RunCrashedError:
+            if is_on_loop:
+                return None  # nor may each run alone be on the loop
         except ServingError:
             pass  # one request may be at fault: each is run alone
         except Exception:  # bugs end here: each request is run alone, and gets its own answer
@@ -304,23 +327,23 @@ class RequestCoalescer:
             return
         if run.deadline_s is not None:
             self._deadlines.watch(run, run.deadline_s)
-        self._start_in_thread(may_hold_loop, self._work_alone, run, run.payload, run.timeout_ms, key)
+        self._start_in_thread(may_hold_loop, [run], self._work_alone, run, run.payload, run.timeout_ms, key)
 
-    def _work_alone(self, run: PendingRun, payload: object, timeout_ms: int, key: Hashable) -> None:
+    def _work_alone(self, run: PendingRun, payload: object, timeout_ms: int, key: Hashable) -> Callable[[], object]:
         """Run a request in a thread."""
         is_measured = run.is_small and self._timing.runs_inline
         start_s = time.thread_time()
         outcome = self._outcome_alone(run, payload, timeout_ms=timeout_ms)
         is_answer = outcome is not None and not isinstance(outcome, Exception)
         cpu_s = time.thread_time() - start_s if is_measured and is_answer else None
-        self._loop.call_soon_threadsafe(self._finish_alone, run, outcome, key, cpu_s)
+        return partial(self._loop.call_soon_threadsafe, self._finish_alone, run, outcome, key, cpu_s)
 
     def _finish_alone(self, run: PendingRun, outcome: object, key: Hashable, cpu_s: float | None) -> None:
         self.busy -= 1
         if cpu_s is not None:
-            self._loop_runs.add(key, cpu_s)
+            self._loop_runs.add(key, cpu_s, run.fetches)
         self._answer_alone(run, outcome)
-        self._measure_rate(1)
+        self._rate.add(1, is_idle=self._is_idle)
         self._dispatch()
 
     def _outcome_alone(self, run: PendingRun, payload: object, *, timeout_ms: int) -> object:
@@ -345,51 +368,23 @@ class RequestCoalescer:
         if run.codec is None or not isinstance(outcome, list):
             run.settle(outcome)
         else:
-            self._encode([run], run.codec, Stack.of_requests([outcome]))
+            encode_answers([run], run.codec, Stack.of_requests([outcome]))
 
     def _finish(self, batch: Batch, result: Stack | list[Any]) -> None:
         """Answer the requests of a batch."""
         codec = batch.requests[0].codec
         if isinstance(result, Stack):
             if codec is None:
-                self._settle(batch.requests, result.each)
+                settle_all(batch.requests, result.each)
             else:
-                self._encode(batch.requests, codec, result)
+                encode_answers(batch.requests, codec, result)
             return
         for run, outcome in zip(batch.requests, result, strict=True):
             if isinstance(outcome, Stack) and codec is not None:
-                self._encode([run], codec, outcome)
+                encode_answers([run], codec, outcome)
             else:
                 run.settle(outcome.each[0] if isinstance(outcome, Stack) else outcome)
 
-    def _encode(self, runs: Sequence[PendingRun], codec: Codec, outputs: Stack) -> None:
-        """Answer requests with what their codec makes of the outputs."""
-        try:
-            answers = codec.encode(outputs)
-        except Exception as error:  # noqa: BLE001 - the error is the answer to these requests
-            answers = [error] * len(runs)
-        if isinstance(answers, asyncio.Future):
-            answers.add_done_callback(lambda done: self._settle(runs, _results(done, len(runs))))
-        else:
-            self._settle(runs, answers)
-
-    def _settle(self, runs: Sequence[PendingRun], outcomes: Sequence[Any]) -> None:
-        """Give each request its answer or exception, to some in each iteration of the loop: they all go on at once."""
-        for run, outcome in zip(runs[:_MAX_SETTLED], outcomes[:_MAX_SETTLED], strict=True):
-            run.settle(outcome)
-        if len(runs) > _MAX_SETTLED:
-            self._loop.call_soon(self._settle, runs[_MAX_SETTLED:], outcomes[_MAX_SETTLED:])
-
-    def _measure_rate(self, requests: int) -> None:
-        """Keep the average time that passes for each request while there is no pause."""
-        now_s = time.perf_counter()
-        if self._last_finish_s is not None:
-            seconds = (now_s - self._last_finish_s) / requests
-            self._seconds_per_request += (seconds - self._seconds_per_request) * _RATE_WEIGHT
-        is_idle = not (self.busy or self.queue.length or self._formed)
-        self._last_finish_s = None if is_idle else now_s
-
-
-def _results(done: asyncio.Future[Sequence[Any]], count: int) -> Sequence[Any]:
-    error = done.exception()
-    return done.result() if error is None else [error] * count
+    @property
+    def _is_idle(self) -> bool:
+        return not (self.busy or self.queue.length or self._formed)

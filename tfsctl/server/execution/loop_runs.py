@@ -33,11 +33,12 @@ class LoopRuns:
       milliseconds in a thread. Sizes between two powers of two count as equal.
     - If the contents of strings (or of other inputs) decide about sizes, their bytes are limited as well, for a while
       to fewer after a run that took longer.
-    - If a value of the request may ask for any size, no run is on the loop.
+    - If a value of the request may ask for any size, or after a run has crashed, no run is on the loop.
     """
 
     def __init__(self) -> None:
         self._known: set[Hashable] = set()
+        self._banned: set[Endpoint] = set()
         self._max_content_bytes = _MAX_CONTENT_BYTES
         self._runs_since_long = 0
 
@@ -50,14 +51,19 @@ class LoopRuns:
         """Whether runs with this key are known to take few milliseconds."""
         return key in self._known
 
-    def add(self, key: Hashable, cpu_s: float) -> None:
+    def add(self, key: Hashable, cpu_s: float, fetches: Sequence[Endpoint]) -> None:
         """Record the CPU seconds of a run in a thread."""
-        if cpu_s > _MAX_HOLD_S:
+        if cpu_s > _MAX_HOLD_S or not self._banned.isdisjoint(fetches):
             self._known.discard(key)
             return
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known.add(key)
+
+    def ban(self, fetches: Sequence[Endpoint]) -> None:
+        """Keep runs with these fetches off the loop: one has crashed."""
+        self._banned.update(fetches)
+        self._known.clear()
 
     def hold(self, work: Callable[[], _T], fetches: Sequence[Endpoint], nbytes: int) -> _T:
         """Call `work`, which is a run on the loop. Larger ones stay off it for a while if it takes long."""

@@ -19,6 +19,8 @@ SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run does not measure the m
 _STEPS_PER_S = 64
 _EXPIRED_PER_ITERATION = 64  # of the event loop: thousands of requests may have the same deadline
 
+_MAX_SETTLED = 128  # requests of a batch that go on in one iteration of the loop, each for some 30 us
+
 
 class Codec(Protocol):
     """Converts the payloads of many requests of one kind to tensors at once, and their outputs to answers.
@@ -210,6 +212,31 @@ class Deadlines:
 def deadline_exceeded() -> ServingError:
     """The error of a request whose deadline has passed."""
     return ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+
+def settle_all(runs: Sequence[PendingRun], outcomes: Sequence[Any]) -> None:
+    """Give each request its answer or exception, to some in each iteration of the loop: they all go on at once."""
+    for run, outcome in zip(runs[:_MAX_SETTLED], outcomes[:_MAX_SETTLED], strict=True):
+        run.settle(outcome)
+    if len(runs) > _MAX_SETTLED:
+        asyncio.get_running_loop().call_soon(settle_all, runs[_MAX_SETTLED:], outcomes[_MAX_SETTLED:])
+
+
+def encode_answers(runs: Sequence[PendingRun], codec: Codec, outputs: Stack) -> None:
+    """Answer requests with what their codec makes of the outputs."""
+    try:
+        answers = codec.encode(outputs)
+    except Exception as error:  # noqa: BLE001 - the error is the answer to these requests
+        answers = [error] * len(runs)
+    if isinstance(answers, asyncio.Future):
+        answers.add_done_callback(lambda done: settle_all(runs, _results(done, len(runs))))
+    else:
+        settle_all(runs, answers)
+
+
+def _results(done: asyncio.Future[Sequence[Any]], count: int) -> Sequence[Any]:
+    error = done.exception()
+    return done.result() if error is None else [error] * count
 
 
 def _string_bytes(strings: np.ndarray) -> int:

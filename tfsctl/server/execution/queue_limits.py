@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process.resources import memory_limit_bytes
@@ -11,6 +12,7 @@ from tfsctl.server.status import Code, ServingError
 _MEMORY_SHARE = 8  # the queues may hold an eighth of the memory that the server may use
 _REQUEST_BYTES = 16 * 1024  # bytes of a waiting request besides its tensors: task, stream, headers, parsed message
 _MAX_RETRY_AFTER_S = 60
+_RATE_WEIGHT = 0.1  # of the newest batch in the moving average
 
 
 class QueueLimits:
@@ -62,3 +64,23 @@ class QueueLimits:
             f"The server is overloaded: {reason} (limit set by {flag}). Retry after {retry_after_s} s.",
             retry_after_s=retry_after_s,
         )
+
+
+class RunRate:
+    """The moving average of the time that passes for each request of a queue while there is no pause."""
+
+    def __init__(self) -> None:
+        self.seconds_per_request = 0.0
+        self._last_s: float | None = None
+
+    def add(self, requests: int, *, is_idle: bool = False) -> None:
+        """Record that a batch of that many requests has ended. `is_idle`: nothing else waits or runs."""
+        now_s = time.perf_counter()
+        if self._last_s is not None:
+            seconds = (now_s - self._last_s) / requests
+            self.seconds_per_request += (seconds - self.seconds_per_request) * _RATE_WEIGHT
+        self._last_s = None if is_idle else now_s
+
+    def pause(self) -> None:
+        """Do not count the time until the next batch."""
+        self._last_s = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from functools import partial
 from typing import TypeVar
 
 from tfsctl.server.execution.replica_graph import NoReplicasError
 from tfsctl.server.execution.replicas import WIDTHS, Replicas
+from tfsctl.server.execution.run_threads import RunThreads
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
 from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.runtime.run_timing import RunTiming
@@ -34,9 +35,9 @@ class ReplicaExecutor:
 
     def __init__(self, session: Session, name: str, timing: RunTiming) -> None:
         self._session, self._timing = session, timing
-        self._maker = ThreadPoolExecutor(1, thread_name_prefix=f"replicas-{name}")
+        self._maker = RunThreads(1, f"replicas-{name}", low_priority=False)
         self._workers = cpu_count()
-        self._helpers = ThreadPoolExecutor(self._workers, thread_name_prefix=f"help-{name}")
+        self._helpers = RunThreads(self._workers, f"help-{name}", low_priority=False)
         self.max_requests = WIDTHS[-1] * self._workers
         """How many requests are worth running at once."""
         self._replicas: dict[Hashable, Replicas] = {}
@@ -76,7 +77,7 @@ class ReplicaExecutor:
 
     def _run_shares(self, run: Callable[[_Share], _Outputs], shares: Sequence[_Share], requests: int) -> list[_Outputs]:
         """Run the first share, which has `requests` requests, in this thread and measure it; the others in helpers."""
-        others = [self._helpers.submit(run, share) for share in shares[1:]]
+        others = [self._helpers.call(run, share) for share in shares[1:]]
         try:
             first = self._timing.run_inline(partial(run, shares[0]), requests)
         finally:
@@ -88,13 +89,13 @@ class ReplicaExecutor:
         kind = (*example.feeds, *example.fetches)
         if kind not in self._tried and len(self._tried) < _MAX_KINDS:
             self._tried.add(kind)
-            self._maker.submit(self._make, kind, example)
+            self._maker.call(self._make, kind, example)
 
-    def close(self) -> None:
-        """Make no more replicas. Nothing may be run any more."""
+    def close(self) -> bool:
+        """Make no more replicas. Nothing may be run any more. Returns whether all threads have ended."""
         self._is_closed = True
-        self._helpers.shutdown(wait=True)
-        self._maker.shutdown(wait=True)
+        have_ended = [self._helpers.close(), self._maker.close()]
+        return all(have_ended)
 
     def _make(self, kind: Hashable, example: StackedRun) -> None:
         """Make replicas, the narrowest runs first, and let requests use them as soon as one width is ready."""

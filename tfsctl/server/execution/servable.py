@@ -28,8 +28,8 @@ class RunQueue(Protocol):
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run on this thread, regardless of the queue, and return the fetched arrays."""
 
-    def close(self) -> None:
-        """End everything that runs the session. Nothing may be submitted any more."""
+    def close(self) -> bool:
+        """End everything that runs the session. Nothing may be submitted any more. Returns whether all has ended."""
 
 
 class Servable:
@@ -153,6 +153,6 @@ class Servable:
         await asyncio.get_running_loop().run_in_executor(executor, self.close)
 
     def close(self) -> None:
-        """Free the session. It cannot be used any more."""
-        self._queue.close()
-        self.session.close()
+        """Free the session, unless a run of it cannot be ended. It cannot be used any more."""
+        if self._queue.close():
+            self.session.close()

@@ -17,6 +17,7 @@ from tfsctl.server.batching.batching_session import BatchingSession
 from tfsctl.server.batching.parameters import BatchingParameters, model_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
 from tfsctl.server.execution.coalescer import RequestCoalescer
+from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.servable import RunQueue, Servable
 from tfsctl.server.lifecycle import warmup
@@ -71,12 +72,13 @@ class Loader:
         parameters = self._batching_parameters(directory)
         session = self.open_session(directory)
         queue: RunQueue
+        crashes = CrashedRuns(name, version, session, self.recorder)
         if parameters is not None and self.batching is not None:
             log.info("Wrapping session to perform batch processing")
-            queue = BatchingSession(session, parameters, self.batching.scheduler, self.recorder)
+            queue = BatchingSession(session, parameters, self.batching.scheduler, self.recorder, crashes)
         else:
             queue = RequestCoalescer(
-                session, f"{name}-{version}", self.loop, self.queue_limits, coalesces=self.coalesces
+                session, f"{name}-{version}", self.loop, self.queue_limits, crashes, coalesces=self.coalesces
             )
         servable = Servable(name, version, session, self._mergeable(session, directory), queue)
         try:

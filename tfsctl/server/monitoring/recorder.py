@@ -57,6 +57,9 @@ class Recorder:
         "DATA_LOSS" (the file could not be written).
         """
 
+    def run_crashed(self, model: str) -> None:
+        """TensorFlow crashed in a run of a model, which cost the server a thread."""
+
     def loop_stalled(self, seconds: float) -> None:
         """One callback held the event loop for this long."""
 

@@ -60,6 +60,7 @@ class ServingMetrics(Recorder):
         self._graph_run_inputs = Histogram(":tensorflow:core:graph_run_input_tensor_bytes", limits=_TENSOR_BYTES)
         self._graph_run_outputs = Histogram(":tensorflow:core:graph_run_output_tensor_bytes", limits=_TENSOR_BYTES)
         self._rejected_requests = Counter(f"{_OWN}rejected_requests", "reason")
+        self._crashed_runs = Counter(f"{_OWN}crashed_runs", "model_name")
         self._loop_stalls = Histogram(f"{_OWN}event_loop_stall_usecs", limits=_STALL_US)
         self._gauges: dict[str, Gauge] = {}
 
@@ -134,6 +135,9 @@ class ServingMetrics(Recorder):
     def request_logged(self, model: str, status: str, *, times: int = 1) -> None:
         with self._lock:
             self._request_log_count.add(model[:_MAX_NAME], status, by=times)
+
+    def run_crashed(self, model: str) -> None:
+        self._crashed_runs.add(model)
 
     def loop_stalled(self, seconds: float) -> None:
         self._loop_stalls.cell().observe(seconds * 1e6)

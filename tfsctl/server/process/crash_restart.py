@@ -12,21 +12,10 @@ import os
 import signal
 import sys
 
+from tfsctl.server.process.signal_actions import SignalActions, libc
+
 _FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
-_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
-_SA_ONSTACK = 0x08000000  # bits/sigaction.h
 _STACK_BYTES = 1024 * 1024
-
-
-class _Action(ctypes.Structure):
-    """struct sigaction of glibc."""
-
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_ulong * (128 // ctypes.sizeof(ctypes.c_ulong))),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    )
 
 
 class _Stack(ctypes.Structure):
@@ -44,27 +33,23 @@ class CrashRestart:
 
     def __init__(self, argument: str) -> None:
         self._argument = argument
-        self._handler = _HANDLER(self._restart)  # must live as long as it is installed
+        self._actions = SignalActions(self._restart, _FATAL)
         # All that the handler needs: a thread that has crashed within malloc can allocate no more memory.
         command = [*sys.orig_argv, argument]
         self._command = (ctypes.c_char_p * (len(command) + 1))(*map(os.fsencode, command), None)
         self._program = ctypes.c_char_p(os.fsencode(sys.executable))
         self._messages = {number: self._message(number) for number in _FATAL}
-        self._libc = ctypes.CDLL(None)
-        self._previous: dict[int, _Action] = {}
+        self._libc = libc()
         self._stacks: list[mmap.mmap] = []
 
     @property
     def is_installed(self) -> bool:
         """Whether fatal signals are handled now."""
-        return bool(self._previous)
+        return self._actions.are_installed
 
     def install(self) -> None:
         """Handle fatal signals from now on, in all threads."""
-        action = _Action(ctypes.cast(self._handler, ctypes.c_void_p).value, flags=_SA_ONSTACK)
-        for number in _FATAL:
-            self._previous[number] = _Action()
-            self._libc.sigaction(number, ctypes.byref(action), ctypes.byref(self._previous[number]))
+        self._actions.install()
 
     def protect_thread(self) -> None:
         """Give the calling thread a second stack for the handler."""
@@ -75,9 +60,7 @@ class CrashRestart:
 
     def remove(self) -> None:
         """Let fatal signals end the process as before."""
-        while self._previous:
-            number, action = self._previous.popitem()
-            self._libc.sigaction(number, ctypes.byref(action), None)
+        self._actions.remove()
 
     def _message(self, number: signal.Signals) -> bytes:
         return f"E Loading a version ended with {number.name}. The server starts again with {self._argument}\n".encode()
