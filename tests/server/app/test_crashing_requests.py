@@ -23,6 +23,9 @@ from tfsctl.server.execution.crashed_runs import MAX_CRASHES
 
 pytestmark = pytest.mark.server
 
+RUNS_UNTIL_QUICK = 40
+"""After these, a quick model may run on the event loop."""
+
 
 @pytest.fixture
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
@@ -140,3 +143,12 @@ def test_a_crash_in_a_thread_of_tensorflow_beside_other_runs(tmp_path: Path) -> 
             gate.open()
             assert answer(other)["y"] == [1.0]
             assert answer(crashing).code == "INTERNAL"
+
+
+def test_a_shape_that_crashes_after_quick_runs_of_nearly_the_same(server: Served) -> None:
+    """Such a signature never runs on the event loop, however quick it was."""
+    with calling(server) as call:
+        for _ in range(RUNS_UNTIL_QUICK):
+            assert call(predict("m", "pool", volume=np.ones((2, 3, 3, 3, 2), np.float32))).code == "OK"
+        assert call(predict("m", "pool", volume=np.ones((3, 2, 2, 2, 3), np.float32))).code == "INTERNAL"
+    assert_serves(server)

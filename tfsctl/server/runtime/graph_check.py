@@ -32,7 +32,7 @@ _NEED_INPUT = {"Identity", "Enter", "RefEnter", "Exit", "RefExit", "Switch", "Re
 _NEED_RANK = {"Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "Conv3D", "Conv3DBackpropFilterV2", "Conv3DBackpropInputV2",
     "DepthwiseConv2dNative", "DepthwiseConv2dNativeBackpropFilter", "DepthwiseConv2dNativeBackpropInput", "AvgPoolGrad",
     "AvgPool3DGrad", "MaxPool3D", "FakeQuantWithMinMaxVarsPerChannel", "QuantizeAndDequantizeV3", "LSTMBlockCell",
-    "LSTMBlockCellGrad", "LoadAndRemapMatrix", "RaggedTensorToVariantGradient", "TensorListGetItem", "TensorScatterAdd",
+    "LSTMBlockCellGrad", "LoadAndRemapMatrix", "ParseExample", "RaggedTensorToVariantGradient", "TensorListGetItem", "TensorScatterAdd",
     "TensorScatterMax", "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate"}  # fmt: skip
 _MAX_DIGITS = 9  # an index of more overflows an int
 _REFUSED = "The graph is not loaded, as it could end the server"

@@ -183,15 +183,15 @@ class Session:
         bound = self.bound.get(name)
         if bound is None and name in self.signature_defs:
             definition = self.signature_defs[name]
-            sizes = self._sizes.get(name, Sizes.VALUES)
+            ranks = self._ranks(definition)
+            has_safe_ranks = not self._needs_ranks or len(ranks) == len(definition.inputs)
+            sizes = self._sizes.get(name, Sizes.VALUES) if has_safe_ranks else Sizes.VALUES
             inputs, outputs = (
                 {alias: self._endpoint(alias, infos[alias], sizes) for alias in sorted(infos)}
                 for infos in (definition.inputs, definition.outputs)
             )
             kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
-            bound = self.bound[name] = BoundSignature(
-                inputs, outputs, kinds, tuple(outputs.values()), self._ranks(definition)
-            )
+            bound = self.bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()), ranks)
         return bound
 
     def _ranks(self, definition: protos.SignatureDef) -> dict[str, int]:
