@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from tfsctl.server.http.exchange import Exchange
+from tfsctl.server.http.exchange import Application, Exchange
 from tfsctl.server.http.request_tasks import RequestTasks
 from tfsctl.server.request_context import current_request
 
@@ -206,6 +206,30 @@ def test_a_begun_request_can_be_cancelled(has_run: bool) -> None:
         assert exchange.is_served
 
     with_tasks(application, work)
+
+
+def test_a_request_that_is_cancelled_before_it_begins_is_ended() -> None:
+    """A task that begins in the next iteration, when earlier work is cancelled, ends its exchange all the same."""
+
+    async def wait_forever(_exchange: FakeExchange) -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        tasks = RequestTasks(asyncio.get_running_loop(), cast("Application", wait_forever), ("one", "two"))
+        earlier = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        tasks.cancel(earlier)
+        exchange = FakeExchange(has_all=False)
+        tasks.start(cast("Exchange", exchange), is_only=False)
+        task = exchange.task
+        assert task is not None
+        tasks.cancel(task)
+        await asyncio.wait([earlier, task])
+
+        assert task.cancelled()
+        assert exchange.is_served
+
+    asyncio.run(run())
 
 
 def test_a_failing_application_ends_the_exchange(caplog: pytest.LogCaptureFixture) -> None:

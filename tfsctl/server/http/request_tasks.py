@@ -9,6 +9,7 @@ other request is around that it could share work with, so that waiting for the n
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 import time
@@ -116,10 +117,20 @@ class RequestTasks:
 
     def _cancel_some(self) -> None:
         for _ in range(min(len(self._to_cancel), _CANCELS_PER_ITERATION)):
-            self._to_cancel.popleft().cancel()
+            work = self._to_cancel.popleft()
+            if _has_begun(work):
+                work.cancel()
+            else:
+                self._to_cancel.append(work)  # cancelled now, it would never reach its `finally`
         self._is_scheduled = bool(self._to_cancel)
         if self._is_scheduled:
             self._loop.call_soon(self._cancel_some)
+
+
+def _has_begun(work: Work) -> bool:
+    """Whether the coroutine of a task has taken its first step. Other work has always begun."""
+    coroutine = work.get_coro() if isinstance(work, asyncio.Task) else None
+    return not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
 
 
 class _StartedCoroutine(Coroutine[Any, None, None]):
