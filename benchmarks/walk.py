@@ -8,7 +8,7 @@ Counts the distinct files in which a function is entered (importing a module doe
   and shape no earlier request had. The requests before it are different ones. Of several such requests, the files that
   all of them enter, because the server also does other work meanwhile.
 - predict TEXT: in all threads of the command.
-- predict --file, per row: files in which more functions are entered for 3,000 rows than for 1,000, in requests of 100
+- predict --file, per row: files in which more functions are entered for 900 rows than for 300, in requests of 100
   rows, one at a time.
 
 MODEL is a model with one string input `text` (default: `text` of matrix_models.py, written to a temporary folder). To
@@ -188,7 +188,7 @@ def walks(model: Path, folder: Path) -> dict[str, list[str]]:
             target = ["--host", HOST, "--port", str(rest_port), "--model", "m", "--rest"]
             found["predict TEXT"] = sorted(child("command", "predict", "a great film", *target))
             calls = []
-            for rows in (1000, 3000):
+            for rows in (300, 900):
                 file = folder / f"{rows}.txt"
                 file.write_text("".join(f"a film of {number} stars\n" for number in range(rows)))
                 output = ["--output", str(folder / f"{rows}.jsonl"), "--batch-size", "100", "--concurrency", "1"]

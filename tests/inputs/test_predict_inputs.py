@@ -23,6 +23,7 @@ from input_signatures import (
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.predict_inputs import example_arguments, shape_inputs
+from tfsctl.inputs.typed_values import are_features
 
 TEXT_ROWS = signature(text=("string", (None, None)))
 TRUTH = signature(x=("bool", (None,)))
@@ -155,3 +156,13 @@ def test_a_mismatch_is_explained(wanted: Signature, typed: list[str], message: s
     assert caught.value.message.startswith(message.removesuffix(" (did you mean"))
     assert caught.value.message.endswith(f"; serving_default takes {takes}")
     assert caught.value.hint == f"for example: {example_arguments(wanted)}"
+
+
+def test_arguments_are_features_if_none_is_the_input_itself() -> None:
+    """FEATURE=VALUE and JSON objects, for a model with one string per row."""
+    for texts in (["a=1"], ["a=1", '{"a": 2}'], ['[{"a": 1}]']):
+        assert are_features(texts, (), TEXT)
+        assert not are_features(texts, (), NUMBER)
+        assert not are_features(texts, (), HOUSE)
+    for texts in (["a"], ["a=1", "b"], ['{"instances": [1]}'], ['{"b64": "AA=="}'], ["text=x"], ["[]"], []):
+        assert not are_features(texts, (), TEXT)

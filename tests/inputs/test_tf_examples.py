@@ -117,18 +117,14 @@ def test_columns_become_examples() -> None:
     ]
 
 
-def test_signatures_and_arguments_for_examples() -> None:
-    """One string per row may be an example; arguments are features if none is the input itself."""
+def test_signatures_for_examples() -> None:
+    """One string per row may be an example."""
     assert tf_examples.may_take_examples(signature("text"))
     assert tf_examples.may_take_examples(signature(shape=None))
     assert not tf_examples.may_take_examples(signature(dtype="float32"))
     assert not tf_examples.may_take_examples(signature(shape=(None, 1)))
     assert tf_examples.is_named_for_examples(signature("Examples"))
     assert not tf_examples.is_named_for_examples(signature("text"))
-    for texts in (["a=1"], ["a=1", '{"a": 2}'], ['[{"a": 1}]']):
-        assert tf_examples.are_features(texts, (), signature())
-    for texts in (["a"], ["a=1", "b"], ['{"instances": [1]}'], ['{"b64": "AA=="}'], ["examples=x"], ["[]"], []):
-        assert not tf_examples.are_features(texts, (), signature())
 
 
 def test_context_is_part_of_each_record() -> None:

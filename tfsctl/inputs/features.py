@@ -25,7 +25,7 @@ from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_t
 
 _MAX_FLOAT32 = 3.4028235677973366e38  # the first float64 that becomes infinite
 _NAME = r"[A-Za-z_][\w./-]*"
-PAIR = re.compile(rf"\s*{_NAME}=")
+_PAIR = re.compile(rf"\s*{_NAME}=")
 _PAIRS = re.compile(rf"(?:^|\s+)({_NAME})=")
 _HINT = "for example: area=120.5 city=Bern"
 EXAMPLE_LINES_HINT = "each line is one example, FEATURE=VALUE or a JSON object; --format json reads one JSON document"
@@ -129,7 +129,7 @@ def as_float(examples: Examples, name: str) -> Examples:
 
 
 def _split_pairs(text: str) -> list[tuple[str, str]]:
-    if not PAIR.match(text):
+    if not _PAIR.match(text):
         raise InvalidInput(f"{quoted(text)} has no feature name", hint=_HINT)
     parts = _PAIRS.split(text.strip())
     return list(zip(parts[1::2], parts[2::2], strict=True))

@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING
 
 from tfsctl.core import protos
 from tfsctl.core.inference import PREDICT_METHOD_NAMES, Examples, Feature, Features
-from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, TfsctlError
-from tfsctl.inputs.features import PAIR
-from tfsctl.inputs.literals import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,30 +53,6 @@ def features_in(directory: Path | None, signature: Signature) -> FeatureSpecs | 
         return features_of(signature_graph(read_meta_graph(directory), signature.name), signature) or None
     except (TfsctlError, KeyError, OSError):
         return None
-
-
-def are_features(texts: Sequence[str], named: Sequence[str], signature: Signature) -> bool:
-    """Whether the signature may take tf.Examples, and each argument has features by name, not the input itself.
-
-    Arguments with features are FEATURE=VALUE and JSON objects.
-    """
-    if not may_take_examples(signature) or not (texts or named):
-        return False
-    return all(_has_features(text, signature.inputs[0].name) for text in (*texts, *named))
-
-
-def _has_features(text: str, input_name: str) -> bool:
-    if text.lstrip()[:1] not in ("{", "["):
-        pair = PAIR.match(text)
-        return pair is not None and pair[0].strip() != f"{input_name}="
-    value = parse_json(text)
-    rows = value if isinstance(value, list) else [value]
-    return bool(rows) and all(
-        isinstance(row, dict)
-        and not is_b64(row)
-        and not row.keys() & {"instances", "inputs", "signature_name", input_name}
-        for row in rows
-    )
 
 
 def is_named_for_examples(signature: Signature) -> bool:

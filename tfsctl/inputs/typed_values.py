@@ -66,6 +66,27 @@ def takes_text(signature: Signature) -> bool:
     return all(size in (1, None) for size in (signature.inputs[0].shape or ())[1:])
 
 
+def are_features(texts: Sequence[str], named: Sequence[str], signature: Signature) -> bool:
+    """Whether each argument has features by name, FEATURE=VALUE or a JSON object, and not the only input itself.
+
+    Then they are meant for a signature that parses tf.Examples, if this one does (see `tf_examples`).
+    """
+    if not takes_text(signature) or not (texts or named):
+        return False
+    return all(_has_features(text, signature.inputs[0].name) for text in (*texts, *named))
+
+
+def _has_features(text: str, input_name: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        pair = _PAIR.match(text)
+        return pair is not None and pair[1] != input_name
+    value = parse_json(text)
+    rows = value if isinstance(value, list) else [value]
+    return bool(rows) and all(
+        isinstance(row, dict) and not is_b64(row) and not row.keys() & {*_BODY_KEYS, input_name} for row in rows
+    )
+
+
 def parse_typed(
     texts: Sequence[str], signature: Signature, named: Sequence[str] = (), *, as_text: bool = False
 ) -> list[TypedValues]:

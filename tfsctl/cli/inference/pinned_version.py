@@ -40,7 +40,9 @@ def request_pinned_version(client: ServingClient, target: Target, send: Callable
     the model as the user did, because it is for later use. Raises what the client and `send` raise.
     """
     model = target.model
-    served = with_samples(target, fetch_metadata(client, model))
+    served = fetch_metadata(client, model)
+    if target.server is not None:  # tfsctl started it, so the directory of the version may be readable
+        served = with_samples(target, served)
     if target.connection.capture_requests:
         return send(served, model)
     exact = model if served.version is None else replace(model, version=served.version, label=None)

@@ -14,8 +14,7 @@ from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import Examples
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.inputs.predict_inputs import shape_inputs, shape_lines
-from tfsctl.inputs.tf_examples import are_features
-from tfsctl.inputs.typed_values import text_notes
+from tfsctl.inputs.typed_values import are_features, text_notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tfsctl.cli.inference.pinned_version import fetch_metadata
 from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
-from tfsctl.cli.output.class_scores import ClassOptions
+from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS, ClassOptions
 from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkPredictor
 from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
@@ -217,17 +217,17 @@ def _write_answers(
     Raises KeyboardInterrupt after Ctrl-C, once the requests in flight are answered.
     """
     labels: Arrays = {}
-    wants_classes = class_options.wants_classes
     with terminal.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
                 labels = answered.batch.labels
                 outputs = answered.outputs
-                if wants_classes and len(answered.batch):
+                if class_options != NO_CLASS_OPTIONS and len(answered.batch):
                     outputs = class_columns(outputs, class_options)
                 columns = _columns(answered, outputs, numbered=numbered)
                 output.write(columns, answered.batch.rejects, answered.batch.last_row)
-                show(output.rows, answered.batch.fraction_read)
+                if show is not None:
+                    show(output.rows, answered.batch.fraction_read)
         except TfsctlError:
             if not interrupted.is_set():
                 raise

@@ -31,8 +31,6 @@ def version_directory(target: Target, served: ModelMetadata) -> Path | None:
 
 def with_samples(target: Target, served: ModelMetadata) -> ModelMetadata:
     """The metadata with sample rows for examples, if the directory of the version can be read."""
-    if target.server is None:
-        return served
     from tfsctl.core.version_files.manifest import with_samples
 
     return replace(served, signatures=with_samples(served.signatures, version_directory(target, served)))

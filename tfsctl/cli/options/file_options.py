@@ -199,4 +199,4 @@ def parse_column_pair(text: str) -> tuple[str, str]:
     return name, column
 
 
-takes_file_options = option_group("files", _file_options)
+takes_file_options = option_group("files", _file_options, unset=FileOptions())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -299,16 +299,18 @@ def _server_options(
     if server is not None and any(place is not None for place in (host, port, url)):
         raise InvalidInput("--server cannot be used with --host, --port or --url", hint="remove one of them")
     check_values(host, {"--model": model, "--label": label})
+    own: Mapping[str, Any] = {
+        "use_tls": use_tls,
+        "ca": ca,
+        "cert": cert,
+        "key": key,
+        "tls_server_name": tls_server_name,
+        "headers": headers,
+        "header_env": header_env,
+    }
+    given = {name: value for name, value in own.items() if value not in (None, False)}
     connection = replace(
-        tls_and_headers(
-            use_tls=use_tls,
-            ca=ca,
-            cert=cert,
-            key=key,
-            tls_server_name=tls_server_name,
-            headers=headers,
-            header_env=header_env,
-        ),
+        tls_and_headers(**given) if given else DEFAULT_CONNECTION,
         proxy=proxy,
         connect_timeout_s=connect_timeout,
         compression=compression,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfsctl.cli.output.class_scores import ClassOptions, class_labels, scored_outputs
+from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS, ClassOptions, class_labels, scored_outputs
 
 
 def class_columns(outputs: Mapping[str, np.ndarray], class_options: ClassOptions) -> Mapping[str, np.ndarray]:
@@ -16,7 +16,7 @@ def class_columns(outputs: Mapping[str, np.ndarray], class_options: ClassOptions
     highest first. Their shape is [rows] for one class (default), or [rows, top]. Raises InvalidInput as
     `scored_outputs` does.
     """
-    if not class_options.wants_classes:
+    if class_options == NO_CLASS_OPTIONS:
         return outputs
     scored = scored_outputs(outputs, class_options)
     columns: dict[str, np.ndarray] = {}

@@ -26,13 +26,9 @@ class ClassOptions:
     labels: tuple[str, ...] = ()
     top: int | None = None
 
-    @property
-    def wants_classes(self) -> bool:
-        """Whether the user asked for classes, so that any two-dimensional output is taken for class scores."""
-        return bool(self.labels) or self.top is not None
-
 
 NO_CLASS_OPTIONS = ClassOptions()
+"""The user did not ask for classes. Otherwise any two-dimensional output of floats is taken for class scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ def scored_outputs(outputs: Mapping[str, np.ndarray], class_options: ClassOption
     Raises InvalidInput if the user asked for classes and there are none, or if the number of labels is not theirs.
     """
     scored = {name: scores for name, array in outputs.items() if (scores := _scores(array, class_options)) is not None}
-    if class_options.wants_classes and not scored:
+    if class_options != NO_CLASS_OPTIONS and not scored:
         raise InvalidInput("no output of this prediction contains class scores", hint="remove --top and --labels")
     sizes = {name: scores.shape[1] for name, scores in scored.items()}
     if class_options.labels and len(class_options.labels) not in sizes.values():
@@ -138,7 +134,7 @@ def _scores(array: np.ndarray, class_options: ClassOptions) -> np.ndarray | None
     if array.ndim != 2 or array.shape[1] < 2:
         return None
     sums_to_one = looks_like_probabilities(array) and abs(array.sum(axis=1) - 1).max() <= _SUM_TOLERANCE
-    return array if sums_to_one or class_options.wants_classes else None
+    return array if sums_to_one or class_options != NO_CLASS_OPTIONS else None
 
 
 def class_labels(

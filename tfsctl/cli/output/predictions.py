@@ -60,7 +60,7 @@ def _matching_inputs(inputs: RowInputs | None, prediction: Prediction) -> RowInp
 def document(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> dict[str, Any]:
     """The answer as one JSON value, with the classes that --top or --labels asked for under `top`."""
     written = value_text.document(prediction)
-    if class_options.wants_classes:
+    if class_options != NO_CLASS_OPTIONS:
         written["top"] = {
             name: [_class_documents(row, class_options) for row in rows]
             for name, rows in class_scores.classes_of(prediction, class_options).items()
@@ -70,7 +70,7 @@ def document(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTI
 
 def plain_rows(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> list[list[str]]:
     """Rows of cells for programs: one per row of the batch, or per class (row, output if several, class, score)."""
-    if not class_options.wants_classes:
+    if class_options == NO_CLASS_OPTIONS:
         return value_text.rows(prediction)
     found = class_scores.classes_of(prediction, class_options)
     return [

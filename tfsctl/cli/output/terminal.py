@@ -265,13 +265,13 @@ def waiting(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None], None]]:
-    """Yield a function that takes the number of finished rows and their fraction of all rows (0 to 1, or None).
+def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None], None] | None]:
+    """Draw a progress bar, and yield the function that updates it; yield None if stderr is not a terminal.
 
-    Draws a progress bar on a terminal, and nothing otherwise.
+    The function takes the number of finished rows and their fraction of all rows (0 to 1, or None).
     """
     if quiet or not can_redraw():
-        yield lambda _rows, _fraction: None
+        yield None
         return
     from rich import progress as bars
     from rich.console import Console

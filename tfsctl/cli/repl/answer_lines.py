@@ -52,7 +52,7 @@ def latency_ms(answer: ModelAnswer) -> float:
 def _of_prediction(prediction: Prediction, style: AnswerStyle) -> list[str]:
     if not style.with_bars:
         rows = predictions.plain_rows(prediction, style.class_options)
-        if len(prediction.outputs) == 1 or style.class_options.wants_classes:
+        if len(prediction.outputs) == 1 or style.class_options != NO_CLASS_OPTIONS:
             return ["\t".join(row) for row in rows]
         return [_named(value_text.columns(prediction), row) for row in rows]
     bar_lines = predictions.drawn_lines(prediction, style.class_options)

@@ -27,8 +27,7 @@ from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
 from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
-from tfsctl.inputs.tf_examples import are_features
-from tfsctl.inputs.typed_values import takes_text, text_notes
+from tfsctl.inputs.typed_values import are_features, takes_text, text_notes
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tfsctl.cli.options.option_groups import option_group
+from tfsctl.cli.options.option_groups import intercepting_options
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.clients.captured_request import RequestCaptured
 from tfsctl.errors import InvalidInput
@@ -20,45 +19,9 @@ if TYPE_CHECKING:
 Program = Literal["curl", "http", "python", "grpcurl"]
 
 
-@dataclass(frozen=True, slots=True)
-class ShowOptions:
-    """The program to print a snippet for; None prints the request itself."""
-
-    program: Program | None
-
-    def capture(self, options: ServerOptions) -> ServerOptions:
-        """Return options whose client raises its request, over the transport that the program speaks.
-
-        Raises InvalidInput for --grpc with a program that speaks REST only.
-        """
-        if self.program in ("curl", "http") and options.transport == "grpc":
-            raise InvalidInput(f"{self.program} supports only REST", hint="remove --grpc, or use --show grpcurl")
-        transport = "grpc" if self.program == "grpcurl" else options.transport
-        return replace(options, transport=transport, connection=replace(options.connection, capture_requests=True))
-
-
-def takes_show_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command --show and --dry-run. The command must send its request with the client of its `options`."""
-
-    @functools.wraps(command)
-    def run(*, show_options: ShowOptions | None, options: ServerOptions, **values: object) -> None:
-        if show_options is None:
-            command(options=options, **values)
-            return
-        if getattr(values.get("files"), "file", None) is not None:
-            raise InvalidInput(
-                "--show and --dry-run print one request, and a file becomes many",
-                hint="remove --file, and give one row as an argument",
-            )
-        try:
-            command(options=show_options.capture(options), **values)
-        except RequestCaptured as captured:
-            _print_request(captured.request, show_options.program, as_json=bool(values["as_json"]))
-
-    return option_group("show_options", _show_options)(run)
-
-
-def _show_options(
+def _show_request(
+    command: Callable[..., None],
+    values: dict[str, Any],
     *,
     show: Annotated[
         Program | None,
@@ -67,10 +30,32 @@ def _show_options(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request instead of sending it.")] = False,
-) -> ShowOptions | None:
+) -> None:
+    """Run a command with a client that raises its request instead of sending it, and print that request.
+
+    The request is captured over the transport that the program speaks. Raises InvalidInput for --file, and for --grpc
+    with a program that speaks REST only.
+    """
+    options: ServerOptions = values["options"]
     if show is not None and dry_run:
         raise InvalidInput("--show and --dry-run cannot be used together", hint="remove one of them")
-    return ShowOptions(show) if show is not None or dry_run else None
+    if getattr(values.get("files"), "file", None) is not None:
+        raise InvalidInput(
+            "--show and --dry-run print one request, and a file becomes many",
+            hint="remove --file, and give one row as an argument",
+        )
+    if show in ("curl", "http") and options.transport == "grpc":
+        raise InvalidInput(f"{show} supports only REST", hint="remove --grpc, or use --show grpcurl")
+    transport = "grpc" if show == "grpcurl" else options.transport
+    capturing = replace(options, transport=transport, connection=replace(options.connection, capture_requests=True))
+    try:
+        command(**{**values, "options": capturing})
+    except RequestCaptured as captured:
+        _print_request(captured.request, show, as_json=bool(values["as_json"]))
+
+
+takes_show_options = intercepting_options(_show_request)
+"""Gives a command --show and --dry-run. The command must send its request with the client of its `options`."""
 
 
 def _print_request(request: CapturedRequest, program: Program | None, *, as_json: bool) -> None:

@@ -169,7 +169,7 @@ class BulkPredictor:
             self._tuner.record_overload()
         if pending.too_large:
             self._tuner.record_too_large(pending.too_large)
-        elif pending.error is None:
+        elif pending.error is None and self._tuner.is_tuning:
             self._tuner.record_answer(len(pending.batch), pending.latency_s, pending.request_bytes, pending.settings)
 
     def _work(self) -> None:

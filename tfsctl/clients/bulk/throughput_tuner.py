@@ -37,6 +37,7 @@ class ThroughputTuner:
     ) -> None:
         self._clock = clock
         self._tunes_rows, self._tunes_concurrency = rows is None, concurrency is None
+        self.is_tuning = self._tunes_rows or self._tunes_concurrency  # otherwise answers need not be recorded
         self._max_rows, self._max_concurrency = rows or MAX_ROWS, concurrency or MAX_CONCURRENCY
         self.settings = self._best = RequestSettings(rows or FIRST_ROWS, concurrency or FIRST_CONCURRENCY)
         self._measurement = _Measurement(self.settings)

@@ -65,7 +65,7 @@ def compare(
     options: ComparisonOptions,
     *,
     scoring: Scoring | None = None,
-    show: Callable[[int, float | None], None] = lambda _rows, _fraction: None,
+    show: Callable[[int, float | None], None] | None = None,
 ) -> Comparison:
     """Compare two sides on rows that fit `signature`.
 
@@ -98,7 +98,8 @@ def compare(
                     again=again or None,
                 )
                 sides.note_checked(len(answered.batch), int((~stable).sum()))
-            show(builder.rows, answered.batch.fraction_read)
+            if show is not None:
+                show(builder.rows, answered.batch.fraction_read)
     if not builder.rows:
         raise InvalidInput("there are no rows to compare", hint="--file FILE names rows")
     comparison = builder.build(

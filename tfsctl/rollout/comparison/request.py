@@ -89,7 +89,7 @@ def run(
     request: ComparisonRequest,
     *,
     show_step: Callable[[str], None] = lambda _step: None,
-    show_rows: Callable[[int, float | None], None] = lambda _rows, _fraction: None,
+    show_rows: Callable[[int, float | None], None] | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Comparison:
     """Compare two versions, named as `sides` describes.
