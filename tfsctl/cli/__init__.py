@@ -12,9 +12,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.registry import COMMANDS, LazyCommandGroup, options_of
-from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS
-from tfsctl.cli.usage.usage_errors import usage_error
+from tfsctl.cli.registry import COMMANDS, CONTEXT_SETTINGS, LazyCommandGroup, options_of
 from tfsctl.errors import ExitCode, TfsctlError
 
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__bases__[
@@ -63,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         exit_code = app(args=None if argv is None else list(argv), prog_name="tfsctl", standalone_mode=False)
     except _COMMAND_LINE_ERROR as error:
+        from tfsctl.cli.usage.usage_errors import usage_error
+
         return terminal.report_error(usage_error(error, _command(argv)))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

@@ -10,11 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from tfsctl.cli.options.input_arguments import NegativeNumberCommand
-from tfsctl.cli.options.value_checks import require_finite
-from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS, GroupedCommand
-from tfsctl.cli.usage.usage_errors import unknown_command
-
 if TYPE_CHECKING:
     from tfsctl.cli.usage import click_types
 
@@ -73,6 +68,10 @@ GROUPS = {
     "rollout": "Roll out",
     "deploy": "Deploy",
 }
+CONTEXT_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 120,  # columns: longer lines are hard to read, however wide the terminal is
+}
 TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress", "explain")
 
 
@@ -98,6 +97,8 @@ class LazyCommandGroup(TyperGroup):
     ) -> tuple[str | None, click_types.Command | None, list[str]]:
         """Look up the command. Raises InvalidInput, with the command that was probably meant."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from tfsctl.cli.usage.usage_errors import unknown_command
+
             raise unknown_command(args[0], list(COMMANDS))
         return super().resolve_command(ctx, args)
 
@@ -130,6 +131,10 @@ class _LazyCommands(Mapping[str, object]):
 
 @cache
 def _build_command(name: str) -> object:
+    from tfsctl.cli.options.input_arguments import NegativeNumberCommand  # not needed to list the commands
+    from tfsctl.cli.options.value_checks import require_finite
+    from tfsctl.cli.usage.help_format import GroupedCommand
+
     module = import_module(f"tfsctl.cli.commands.{COMMANDS[name].folder}.{name}")
     app = getattr(module, "app", None)
     if app is None:

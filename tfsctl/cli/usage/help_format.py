@@ -11,9 +11,6 @@ from tfsctl.cli.usage.headings import heading, order
 if TYPE_CHECKING:
     from tfsctl.cli.usage.click_types import Context, HelpFormatter, Parameter
 
-MAX_WIDTH = 120  # columns: longer lines are hard to read, however wide the terminal is
-CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": MAX_WIDTH}
-
 
 class GroupedCommand(TyperCommand):
     """A command whose help has a heading for each group of options."""
