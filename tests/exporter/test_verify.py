@@ -10,13 +10,13 @@ from exporting import Export
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.types import TensorSpec
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter import samples
 from tfsctl.exporter.output_comparison import (
     ROW_TOLERANCE,
-    Arrays,
     RowIndependence,
     agree,
     largest_difference,
@@ -26,7 +26,7 @@ from tfsctl.exporter.output_comparison import (
 ROWS = {"x": np.array([[1.0, 2.0], [3.0, 5.0], [-4.0, 0.5]], np.float32)}
 
 
-def softmax_over_batch(inputs: Arrays) -> dict[str, np.ndarray]:
+def softmax_over_batch(inputs: NamedArrays) -> dict[str, np.ndarray]:
     """A model whose rows share one sum."""
     weights = np.exp(inputs["x"])
     return {"y": weights / weights.sum(axis=0)}
@@ -61,7 +61,7 @@ def test_dependent_rows_are_detected_by_running_the_model(model: object, expecte
 def test_model_that_fails_on_fewer_rows_has_dependent_rows() -> None:
     """It needs the other rows."""
 
-    def at_least_two(inputs: Arrays) -> dict[str, np.ndarray]:
+    def at_least_two(inputs: NamedArrays) -> dict[str, np.ndarray]:
         if len(inputs["x"]) < 2:
             raise ValueError("too few")
         return {"y": inputs["x"]}
@@ -84,7 +84,7 @@ def test_rounding_differences_between_batch_sizes_do_not_count_as_dependence() -
     weights = np.random.default_rng(1).normal(size=(2000, 3)).astype(np.float32)
     rows = np.random.default_rng(2).normal(size=(7, 2000)).astype(np.float32)
 
-    def product(inputs: Arrays) -> dict[str, np.ndarray]:
+    def product(inputs: NamedArrays) -> dict[str, np.ndarray]:
         order = slice(None, None, -1 if len(inputs["x"]) % 2 else 1)  # another order of summing, another rounding
         return {"y": np.cumsum(inputs["x"][:, order, None] * weights[order], axis=1, dtype=np.float32)[:, -1]}
 

@@ -12,14 +12,14 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.lint.finding import Finding, Kind
+from tfsctl.lint.finding import FileKind, Finding
 from tfsctl.lint.linting import kind_of, lint
 from tfsctl.serving_config import messages
 
 MODEL = 'model_config_list {{\n  config {{ name: "m" base_path: "{base}" model_platform: "tensorflow"\n{more}\n}}\n}}'
 
 
-def findings(folder: Path, text: str | bytes, *, kind: Kind | None = None) -> list[Finding]:
+def findings(folder: Path, text: str | bytes, *, kind: FileKind | None = None) -> list[Finding]:
     """The findings for a file with this text."""
     file = folder / "file.config"
     file.write_bytes(text.encode() if isinstance(text, str) else text)

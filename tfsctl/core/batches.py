@@ -16,8 +16,8 @@ from tfsctl.core.json_strings import JsonText
 from tfsctl.core.types import Json, Signature
 from tfsctl.errors import TfsctlError
 
-Arrays = Mapping[str, np.ndarray]
-_NO_LABELS: Arrays = {}
+NamedArrays = Mapping[str, np.ndarray]
+_NO_LABELS: NamedArrays = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class RowBatch:
     """
 
     rows: np.ndarray
-    arrays: Arrays
+    arrays: NamedArrays
     last_row: int
     rejects: tuple[Reject, ...] = ()
-    labels: Arrays = field(default_factory=lambda: _NO_LABELS)
+    labels: NamedArrays = field(default_factory=lambda: _NO_LABELS)
     fraction_read: float | None = None
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class RowBatch:
         return all(array.shape[1:] == other.arrays[name].shape[1:] for name, array in self.arrays.items())
 
 
-def label_values(labels: Arrays, row: int) -> dict[str, Any]:
+def label_values(labels: NamedArrays, row: int) -> dict[str, Any]:
     """The labels of one row as JSON values."""
     return {name: _label_value(array[row]) for name, array in labels.items()}
 
@@ -98,7 +98,7 @@ def _label_value(value: object) -> Json:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def _slice_rows(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
+def _slice_rows(arrays: NamedArrays, start: int, end: int | None = None) -> NamedArrays:
     return {name: array[start:end] for name, array in arrays.items()}
 
 

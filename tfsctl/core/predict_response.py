@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos, tensors
-from tfsctl.core.wire_format import LENGTH_DELIMITED, Field, fields
+from tfsctl.core.wire_format import LENGTH_DELIMITED, WireField, fields
 
 _LARGE_BYTES = 4096
 _OUTPUTS = 1  # field of PredictResponse
@@ -53,7 +53,7 @@ def _split(raw: bytes) -> tuple[dict[str, np.ndarray], bytes]:
     return outputs, bytes(others)
 
 
-def _large_output(raw: bytes, entry: Field) -> tuple[str, np.ndarray] | None:
+def _large_output(raw: bytes, entry: WireField) -> tuple[str, np.ndarray] | None:
     """The name and array of one map entry; None if its encoding is unusual."""
     members = list(fields(raw, entry.value, entry.end))
     if [member[:2] for member in members] != [(_KEY, LENGTH_DELIMITED), (_VALUE, LENGTH_DELIMITED)]:
@@ -66,7 +66,7 @@ def _large_output(raw: bytes, entry: Field) -> tuple[str, np.ndarray] | None:
         return None
 
 
-def _large_array(raw: bytes, tensor: Field) -> np.ndarray | None:
+def _large_array(raw: bytes, tensor: WireField) -> np.ndarray | None:
     """The array of a TensorProto whose values are one contiguous field; None for any other."""
     members = list(fields(raw, tensor.value, tensor.end))
     large = [field for field in members if field.end - field.value >= _LARGE_BYTES // 2]

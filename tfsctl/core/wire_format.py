@@ -20,7 +20,7 @@ _MAX_VARINT_SHIFT = 63  # of the last byte of a 64-bit number
 _MAX_KEPT_BYTES = 4096
 
 
-class Field(NamedTuple):
+class WireField(NamedTuple):
     """A field of a serialized message: its number, its wire type, and the offsets of its tag, its value and its end."""
 
     number: int
@@ -55,7 +55,7 @@ def decode_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
         raise DecodeError("the message ends within a number") from None
 
 
-def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[Field]:
+def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[WireField]:
     """The fields of the message between two offsets of the data (default: all of it).
 
     Raises DecodeError if the message is damaged, or has groups (which no message of TensorFlow uses).
@@ -78,7 +78,7 @@ def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> 
             raise DecodeError(f"wire type {wire_type} at byte {start}")
         if at > size:
             raise DecodeError(f"field {tag >> 3} ends after its message")
-        yield Field(tag >> 3, wire_type, start, value, at)
+        yield WireField(tag >> 3, wire_type, start, value, at)
 
 
 def without_large_contents(data: memoryview, message: Descriptor) -> bytes:

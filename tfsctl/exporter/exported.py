@@ -11,8 +11,9 @@ from tfsctl.core.compatibility import Change
 from tfsctl.core.types import Signature
 
 if TYPE_CHECKING:  # NumPy is not loaded to import the exporter
+    from tfsctl.core.batches import NamedArrays
     from tfsctl.core.graphs.feature_specs import FeatureSpec
-    from tfsctl.exporter.output_comparison import Arrays, RowIndependence
+    from tfsctl.exporter.output_comparison import RowIndependence
 
 
 CHECK_TIMEOUT_S = 300.0  # the largest models load within minutes; a model that loops forever never answers
@@ -39,7 +40,7 @@ class SignatureCheck:
     row_independent: bool | None = None
     notes: tuple[str, ...] = ()
     row_tests: RowIndependence | None = None
-    trial: Arrays = field(default_factory=dict, repr=False, compare=False)
+    trial: NamedArrays = field(default_factory=dict, repr=False, compare=False)
     changes_state: bool = False
     first_run_s: float | None = None
     run_s: float | None = None

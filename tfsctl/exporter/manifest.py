@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from tfsctl.core import json_tensors
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.core.version_files.file_hashes import hash_files
 from tfsctl.core.version_files.fingerprint import read_fingerprint
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.exporter.evidence.provenance import GitState, library_versions
 from tfsctl.exporter.exported import ExportedModel, SignatureCheck
-from tfsctl.exporter.output_comparison import Arrays
 
 FORMAT = 2
 _MAX_SAMPLE_ROWS = 3
@@ -96,7 +96,7 @@ def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]
     return found
 
 
-def sample_rows(signature: Signature, trial: Arrays) -> list[dict[str, object]]:
+def sample_rows(signature: Signature, trial: NamedArrays) -> list[dict[str, object]]:
     """The first rows of the samples, each as the JSON value of every input. An input without rows is repeated in each.
 
     Rows that are too long to read, such as images, are skipped.
@@ -119,7 +119,7 @@ def has_batch(spec: TensorSpec) -> bool:
     return spec.shape is None or spec.shape[:1] == (None,)
 
 
-def _readable(trial: Arrays) -> Arrays:
+def _readable(trial: NamedArrays) -> NamedArrays:
     """The arrays with float32 values that have as few digits as a float32 needs."""
     return {
         name: array.astype(np.str_).astype(np.float64) if array.dtype in (np.float32, np.float16) else array

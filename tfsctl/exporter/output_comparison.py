@@ -11,28 +11,28 @@ NaN agrees with NaN. Integers and strings must be equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.core.batches import NamedArrays
 from tfsctl.exporter import error_text
 
-Arrays = Mapping[str, np.ndarray]
-Run = Callable[[Arrays], dict[str, np.ndarray]]
+Run = Callable[[NamedArrays], dict[str, np.ndarray]]
 
 EXPORT_TOLERANCE, ROW_TOLERANCE, SMALL_FLOAT_TOLERANCE = 1e-3, 1e-5, 3e-2
 
 
-def agree(one: Arrays, other: Arrays, *, tolerance: float) -> bool:
+def agree(one: NamedArrays, other: NamedArrays, *, tolerance: float) -> bool:
     """Whether two sets of outputs have the same names and shapes, and values that agree within the tolerance."""
     return _same_structure(one, other) and all(
         _within_tolerance(one[name], other[name], one[name], tolerance) for name in one
     )
 
 
-def largest_difference(one: Arrays, other: Arrays) -> float:
+def largest_difference(one: NamedArrays, other: NamedArrays) -> float:
     """The largest absolute difference between two sets of outputs; infinite if names or shapes differ, 1 if strings do."""
     if not _same_structure(one, other):
         return float("inf")
@@ -59,7 +59,7 @@ class RowIndependence:
         return {"permuted": self.permuted, "together": self.together, "alone": self.alone, "reason": self.reason}
 
 
-def rows_are_independent(run: Run, inputs: Arrays) -> RowIndependence:
+def rows_are_independent(run: Run, inputs: NamedArrays) -> RowIndependence:
     """Run all rows twice, in reverse order, half of them, and each row alone, and compare the answers row by row.
 
     The verdict is None if all rows are equal, or the model is not deterministic.
@@ -82,7 +82,7 @@ def rows_are_independent(run: Run, inputs: Arrays) -> RowIndependence:
     return RowIndependence(not reason, reason, **{kind: not found for kind, found in reasons.items()})
 
 
-def _difference_of_rows(run: Run, inputs: Arrays, whole: Arrays, batches: Iterable[np.ndarray]) -> str:
+def _difference_of_rows(run: Run, inputs: NamedArrays, whole: NamedArrays, batches: Iterable[np.ndarray]) -> str:
     """How the answers for some rows differ from those in the whole batch; empty if they agree."""
     for batch in batches:
         expected = {name: answer[batch] for name, answer in whole.items()}
@@ -97,7 +97,7 @@ def _difference_of_rows(run: Run, inputs: Arrays, whole: Arrays, batches: Iterab
     return ""
 
 
-def _same_structure(one: Arrays, other: Arrays) -> bool:
+def _same_structure(one: NamedArrays, other: NamedArrays) -> bool:
     return one.keys() == other.keys() and all(one[name].shape == other[name].shape for name in one)
 
 

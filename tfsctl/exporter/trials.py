@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from tfsctl.core.arrays import object_array
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.graphs.feature_specs import FeatureSpec
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput
-from tfsctl.exporter.output_comparison import Arrays
 from tfsctl.exporter.samples import Samples, png_images, synthetic_inputs
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
@@ -25,7 +25,7 @@ class Trial:
     """The inputs of one run: of which kind they are, and whether their rows are distinct."""
 
     kind: Literal["samples", "synthetic"]
-    inputs: Arrays
+    inputs: NamedArrays
     distinct: bool
 
 
@@ -64,7 +64,7 @@ def trials(
         yield Trial("synthetic", made, distinct=False)
 
 
-def _image_inputs(signature: Signature, features: Mapping[str, FeatureSpec] | None) -> Arrays | None:
+def _image_inputs(signature: Signature, features: Mapping[str, FeatureSpec] | None) -> NamedArrays | None:
     """Rows with images where the signature takes bytes; None if it takes none."""
     if features is not None:
         spec = signature.inputs[0]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.graphs.feature_specs import features_of
 from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
 from tfsctl.core.saved_model import read_meta_graph
@@ -24,7 +25,6 @@ from tfsctl.exporter.evidence.row_operations import mixing_operations
 from tfsctl.exporter.exported import CHECK_TIMEOUT_S, SignatureCheck, Verification
 from tfsctl.exporter.output_comparison import (
     EXPORT_TOLERANCE,
-    Arrays,
     RowIndependence,
     Run,
     agree,
@@ -45,7 +45,7 @@ def tensor_function(call: Callable[..., Mapping[str, Any]], specs: Sequence[Tens
     """A function from arrays to arrays by name, from one that takes a tensor for each of `specs`, in that order."""
     import tensorflow as tf
 
-    def run(inputs: Arrays) -> dict[str, np.ndarray]:
+    def run(inputs: NamedArrays) -> dict[str, np.ndarray]:
         answer = call(*(tf.constant(inputs[spec.name], spec.dtype) for spec in specs))
         return {name: np.asarray(tensor) for name, tensor in answer.items()}
 
@@ -145,7 +145,7 @@ class _SignatureChecker:
         notes = tuple(dict.fromkeys(filter(None, [*self._notes, self._not_run])))
         return SignatureCheck(self._signature.name, "none", notes=notes, features=self._features)
 
-    def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def _run(self, inputs: NamedArrays) -> dict[str, np.ndarray]:
         return self._process.run(self._signature.name, inputs)
 
     def _note_failure(self, trial: Trial, error: error_text.TensorFlowError) -> None:
@@ -164,7 +164,7 @@ class _SignatureChecker:
         if trial.kind == "samples":
             self._notes.append(self._not_run)
 
-    def _examined(self, trial: Trial, answer: Arrays) -> SignatureCheck:
+    def _examined(self, trial: Trial, answer: NamedArrays) -> SignatureCheck:
         """Compare the answer with that of the source, run the rows in other batches, and measure runs."""
         first_run_s = self._process.last_run_s
         difference = None
@@ -211,7 +211,7 @@ def _test_rows(signature: Signature, graph: SignatureGraph, run: Run, trial: Tri
     return found
 
 
-def _run_s(process: SessionProcess, name: str, inputs: Arrays) -> float:
+def _run_s(process: SessionProcess, name: str, inputs: NamedArrays) -> float:
     """The median seconds of some more runs: at most _TIMED_RUNS, and no more after _TIMING_S."""
     times: list[float] = []
     while not times or (len(times) < _TIMED_RUNS and sum(times) < _TIMING_S):
@@ -220,7 +220,7 @@ def _run_s(process: SessionProcess, name: str, inputs: Arrays) -> float:
     return median(times)
 
 
-def _answers(run: Run, inputs: Arrays) -> bool:
+def _answers(run: Run, inputs: NamedArrays) -> bool:
     try:
         run(inputs)
     except Exception:  # noqa: BLE001 - whatever the model raises
@@ -228,7 +228,7 @@ def _answers(run: Run, inputs: Arrays) -> bool:
     return True
 
 
-def _compare(answer: Arrays, reference: Run, inputs: Arrays, name: str) -> tuple[float | None, list[str]]:
+def _compare(answer: NamedArrays, reference: Run, inputs: NamedArrays, name: str) -> tuple[float | None, list[str]]:
     """The largest difference from the outputs of the source model; None, and the reason, if they cannot be compared."""
     try:
         expected = reference(inputs)

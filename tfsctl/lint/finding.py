@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
-Kind = Literal["model", "model-config", "batching", "monitoring", "tls"]
+FileKind = Literal["model", "model-config", "batching", "monitoring", "tls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class LintReport:
     """The findings for one path, in the order of files and lines."""
 
     path: str
-    kind: Kind
+    kind: FileKind
     findings: tuple[Finding, ...]
 
     @property

@@ -15,7 +15,7 @@ from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.lint.finding import Finding, Kind, LintReport
+from tfsctl.lint.finding import FileKind, Finding, LintReport
 from tfsctl.lint.model_config import lint_model_config
 from tfsctl.lint.model_directory import is_saved_model, lint_directory
 from tfsctl.lint.saved_model import SAVED_MODEL_TEXT_FILE
@@ -24,12 +24,12 @@ from tfsctl.lint.text_fields import parse_fields
 from tfsctl.lint.text_proto import BYTE_ORDER_MARK
 from tfsctl.serving_config import messages
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[FileKind, ...] = get_args(FileKind)
 _JSON_KEY = re.compile(r'"(\w+)"\s*:')
 _FIRST_FIELD = re.compile(r"^\s*(\w+)", re.MULTILINE)
 
 
-def lint(path: str | Path, *, kind: Kind | None = None, model: Path | None = None) -> LintReport:
+def lint(path: str | Path, *, kind: FileKind | None = None, model: Path | None = None) -> LintReport:
     """Check a model's directory or a config file.
 
     - `kind`: the kind of the file (default: detected from its fields).
@@ -53,7 +53,7 @@ def lint(path: str | Path, *, kind: Kind | None = None, model: Path | None = Non
         raise InvalidInput(f"cannot read {error.filename or path}: {error.strerror}") from error
 
 
-def _findings(path: Path, kind: Kind, model: Path | None) -> list[Finding]:
+def _findings(path: Path, kind: FileKind, model: Path | None) -> list[Finding]:
     if kind == "model":
         if not path.is_dir():
             raise InvalidInput(f"{path} is a file, and a model is a directory", hint="remove --kind")
@@ -77,7 +77,7 @@ def _signatures(model: Path) -> tuple[Signature, ...]:
     return tuple(read_saved_model(model).signatures.values())
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FileKind:
     """The kind of a config file, by the names of its fields. Raises InvalidInput if they fit none; OSError."""
     text = path.read_bytes().decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK)
     fields = parse_fields(text)
@@ -87,7 +87,7 @@ def kind_of(path: Path) -> Kind:
         names = {field.name for field in fields.fields}
     else:
         names = set(_FIRST_FIELD.findall(text))
-    known: dict[Kind, set[str]] = {
+    known: dict[FileKind, set[str]] = {
         "model-config": {"model_config_list", "custom_model_config"},
         "batching": set(messages.BatchingParameters.DESCRIPTOR.fields_by_name),
         "monitoring": set(messages.MonitoringConfig.DESCRIPTOR.fields_by_name),

@@ -12,7 +12,7 @@ from tfsctl.core.model_dir import list_versions
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.lint.finding import Finding
 from tfsctl.lint.model_directory import lint_base_directory
-from tfsctl.lint.text_fields import Field
+from tfsctl.lint.text_fields import TextField
 from tfsctl.lint.text_proto import TextProto, read_text_proto
 from tfsctl.serving_config.model_config import (
     PLATFORM,
@@ -52,7 +52,7 @@ def lint_model_config(path: Path) -> list[Finding]:
     return file.findings
 
 
-def _check_names(file: _File, entries: list[Field]) -> None:
+def _check_names(file: _File, entries: list[TextField]) -> None:
     seen: Counter[str] = Counter()
     for entry in entries:
         at = entry.first("name")
@@ -78,7 +78,7 @@ def _check_names(file: _File, entries: list[Field]) -> None:
             )
 
 
-def _check_entry(file: _File, entry: Field, message: protos.ModelConfig) -> None:
+def _check_entry(file: _File, entry: TextField, message: protos.ModelConfig) -> None:
     one = protos.ModelServerConfig()
     one.model_config_list.config.add().CopyFrom(message)
     if entry.first("logging_config"):
@@ -106,7 +106,7 @@ def _check_entry(file: _File, entry: Field, message: protos.ModelConfig) -> None
         _check_directory(file, entry, model)
 
 
-def _check_logging(file: _File, entry: Field, message: protos.ModelConfig) -> None:
+def _check_logging(file: _File, entry: TextField, message: protos.ModelConfig) -> None:
     """Request logging: only the embedded server supports it, and stock servers refuse to start."""
     at = entry.first("logging_config")
     try:
@@ -123,7 +123,7 @@ def _check_logging(file: _File, entry: Field, message: protos.ModelConfig) -> No
     )
 
 
-def _add_platform(file: _File, entry: Field, message: str) -> None:
+def _add_platform(file: _File, entry: TextField, message: str) -> None:
     """Add the finding for a wrong platform, unless a misspelt `model_platform` is its reason."""
     platform, kind = entry.first("model_platform"), entry.first("model_type")
     misspelt = difflib.get_close_matches("model_platform", [field.name for field in entry.fields])
@@ -136,7 +136,7 @@ def _add_platform(file: _File, entry: Field, message: str) -> None:
     file.add("platform", "error", platform or kind or entry, message, fix)
 
 
-def _check_policy(file: _File, entry: Field, model: ModelConfig) -> None:
+def _check_policy(file: _File, entry: TextField, model: ModelConfig) -> None:
     if model.policy.specific == ():
         file.add(
             "no-versions-wanted",
@@ -147,7 +147,7 @@ def _check_policy(file: _File, entry: Field, model: ModelConfig) -> None:
         )
 
 
-def _check_labels(file: _File, entry: Field, model: ModelConfig) -> None:
+def _check_labels(file: _File, entry: TextField, model: ModelConfig) -> None:
     """Labels of versions that the policy certainly does not load."""
     base = Path(model.base_path)
     on_disk = [one.version for one in list_versions(base)] if base.is_dir() else []
@@ -176,7 +176,7 @@ def _check_labels(file: _File, entry: Field, model: ModelConfig) -> None:
             )
 
 
-def _check_directory(file: _File, entry: Field, model: ModelConfig) -> None:
+def _check_directory(file: _File, entry: TextField, model: ModelConfig) -> None:
     """Whether the base path has the versions. The file may be for another machine: a missing one is a warning."""
     at, base = entry.first("base_path"), Path(model.base_path)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tfsctl.core.types import Signature
 from tfsctl.lint import certificates
 from tfsctl.lint.finding import Finding
-from tfsctl.lint.text_fields import Field
+from tfsctl.lint.text_fields import TextField
 from tfsctl.lint.text_proto import read_text_proto
 from tfsctl.server.batching.parameters import BatchingParameters, from_message
 from tfsctl.server.config.tls import Credentials
@@ -179,7 +179,7 @@ def _tls_reason(error: str, key: str, certificate: str) -> tuple[str, str, str]:
     )
 
 
-def _check_dates(add: Callable[..., None], at: Field | None, name: str, pem: str, now_s: float) -> None:
+def _check_dates(add: Callable[..., None], at: TextField | None, name: str, pem: str, now_s: float) -> None:
     for validity in certificates.validities(pem):
         end, start = (time.strftime(_DATE, time.gmtime(at_s)) for at_s in (validity.end_s, validity.start_s))
         if validity.end_s < now_s:

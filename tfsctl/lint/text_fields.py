@@ -21,23 +21,23 @@ _MAX_DEPTH = 50
 
 
 @dataclass(slots=True)
-class Field:
+class TextField:
     """One field: its name, its place (both from 1), its fields if it is a message, and its text if it is a value."""
 
     name: str
     line: int
     column: int
-    fields: list[Field] = field(default_factory=list)
+    fields: list[TextField] = field(default_factory=list)
     text: str = ""
     is_message: bool = False
 
-    def all(self, name: str) -> list[Field]:
+    def all(self, name: str) -> list[TextField]:
         """The fields of a name."""
         return [one for one in self.fields if one.name == name]
 
-    def first(self, *path: str) -> Field | None:
+    def first(self, *path: str) -> TextField | None:
         """The first field at a path of names, or None."""
-        found: Field | None = self
+        found: TextField | None = self
         for name in path:
             found = next(iter(found.all(name)), None) if found is not None else None
         return found
@@ -55,10 +55,10 @@ class _Token:
     column: int
 
 
-def parse_fields(text: str) -> Field | None:
+def parse_fields(text: str) -> TextField | None:
     """The fields of a text protobuf, as one nameless message; None if the text cannot be parsed."""
     parser = _Parser(list(_tokens(text)))
-    root = Field("", 1, 1, is_message=True)
+    root = TextField("", 1, 1, is_message=True)
     try:
         root.fields = parser.fields_until("", 0)
     except _SyntaxError:
@@ -82,11 +82,11 @@ class _Parser:
         self._tokens = tokens
         self._at = 0
 
-    def fields_until(self, closing: str, depth: int) -> list[Field]:
+    def fields_until(self, closing: str, depth: int) -> list[TextField]:
         """The fields up to a closing sign ("": the end of the text)."""
         if depth > _MAX_DEPTH:
             raise _SyntaxError
-        fields: list[Field] = []
+        fields: list[TextField] = []
         while self._peek() != closing:
             name = self._name()
             if self._peek() == ":":
@@ -109,7 +109,7 @@ class _Parser:
             raise _SyntaxError
         return token
 
-    def _values(self, name: _Token, depth: int) -> list[Field]:
+    def _values(self, name: _Token, depth: int) -> list[TextField]:
         """The value of a field; each item of a list is a separate field."""
         if self._peek() != "[":
             return [self._value(name, name, depth)]
@@ -122,8 +122,8 @@ class _Parser:
         self._next()
         return values
 
-    def _value(self, name: _Token, place: _Token, depth: int) -> Field:
-        value = Field(name.text, place.line, place.column)
+    def _value(self, name: _Token, place: _Token, depth: int) -> TextField:
+        value = TextField(name.text, place.line, place.column)
         token = self._next()
         if token.text in _CLOSING:
             value.is_message = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tfsctl.errors import InvalidInput
 from tfsctl.lint.finding import Finding, Severity
-from tfsctl.lint.text_fields import Field, parse_fields
+from tfsctl.lint.text_fields import TextField, parse_fields
 from tfsctl.serving_config import messages
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class TextProto(Generic[MessageT]):
 
     path: str
     message: MessageT | None = None
-    fields: Field = field(default_factory=lambda: Field("", 1, 1))
+    fields: TextField = field(default_factory=lambda: TextField("", 1, 1))
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, rule: str, severity: Severity, at: Field | None, message: str, fix: str = "") -> None:
+    def add(self, rule: str, severity: Severity, at: TextField | None, message: str, fix: str = "") -> None:
         """Add a finding at a field (None: the start of the file)."""
-        at = at or Field("", 1, 1)
+        at = at or TextField("", 1, 1)
         self.findings.append(Finding(rule, severity, self.path, message, fix, at.line, at.column))
 
 
@@ -47,7 +47,7 @@ def read_text_proto(path: Path, message: MessageT) -> TextProto[MessageT]:
         text = raw.decode()
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode()
-        place = Field("", before.count("\n") + 1, len(before) - before.rfind("\n"))
+        place = TextField("", before.count("\n") + 1, len(before) - before.rfind("\n"))
         found.add("not-utf8", "error", place, f"Invalid protobuf file: '{path}': this is not UTF-8", "save it as UTF-8")
         return found
     if text.startswith(BYTE_ORDER_MARK):
@@ -81,7 +81,7 @@ def _parse(found: TextProto[MessageT], message: MessageT, text: str) -> None:
         found.message = text_format.Parse(text, message, allow_unknown_field=bool(unknown))
     except text_format.ParseError as error:
         _, _, reason = str(error).partition(" : ")
-        place = Field("", error.GetLine() or 1, error.GetColumn() or 1)
+        place = TextField("", error.GetLine() or 1, error.GetColumn() or 1)
         fix = _json_fix(found.path, message, text) or _value_fix(message, text, place)
         rule, why = ("json", "it is JSON") if text.lstrip().startswith("{") else ("syntax", reason or str(error))
         found.add(rule, "error", place, f"Invalid protobuf file: '{found.path}': {why}", fix)
@@ -89,7 +89,7 @@ def _parse(found: TextProto[MessageT], message: MessageT, text: str) -> None:
     found.fields = fields or found.fields
 
 
-def _unknown_fields(message: Field, descriptor: Descriptor) -> Iterator[tuple[Field, Descriptor]]:
+def _unknown_fields(message: TextField, descriptor: Descriptor) -> Iterator[tuple[TextField, Descriptor]]:
     for one in message.fields:
         known = descriptor.fields_by_name.get(one.name)
         if known is None and one.name != "[":
@@ -115,7 +115,7 @@ def _json_fix(path: str, message: Message, text: str) -> str:
     return ""
 
 
-def _value_fix(message: Message, text: str, place: Field) -> str:
+def _value_fix(message: Message, text: str, place: TextField) -> str:
     """How to write a value of a wrapper message, such as max_batch_size."""
     fields = parse_fields(text)
     wrong = next((one for one in fields.fields if one.line == place.line and one.text), None) if fields else None

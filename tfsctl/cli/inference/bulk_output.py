@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tfsctl.cli.output import terminal
-from tfsctl.core.batches import Arrays, Reject
+from tfsctl.core.batches import NamedArrays, Reject
 from tfsctl.data.writers.checkpoints import Checkpoint, CheckpointFile, refuse_interrupted_run
 from tfsctl.data.writers.results import RejectsWriter, open_writer
 from tfsctl.data.writers.text_lines import delimited_lines, json_lines
@@ -28,7 +28,7 @@ class BulkOutput(Protocol):
     rows: int
     rejects: int
 
-    def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
+    def write(self, columns: NamedArrays, rejects: tuple[Reject, ...], through: int) -> None:
         """Write the answers to some rows, and the rows without an answer."""
 
     def finish(self) -> None:
@@ -70,7 +70,7 @@ class FileOutput:
         """The file of rejected rows, if there are any."""
         return self._rejects.path
 
-    def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
+    def write(self, columns: NamedArrays, rejects: tuple[Reject, ...], through: int) -> None:
         """Append answers, and write a checkpoint about once a second. Raises TfsctlError if the disk is full."""
         count = len(next(iter(columns.values()), ()))
         self._is_consistent = False
@@ -128,7 +128,7 @@ class StandardOutput:
         self.through = self.rows = self.rejects = 0
         self._as_json = as_json
 
-    def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
+    def write(self, columns: NamedArrays, rejects: tuple[Reject, ...], through: int) -> None:
         """Print the answers. There are no rejects: --on-error skip needs an output file."""
         terminal.answer_lines(json_lines(columns) if self._as_json else delimited_lines(columns, "\t", quoted=False))
         self.through, self.rows, self.rejects = through, self.rows + len(next(iter(columns.values()), ())), len(rejects)

@@ -26,7 +26,7 @@ from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkP
 from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
-from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size
+from tfsctl.core.batches import NamedArrays, RowBatch, batch_reader, fixed_batch_size
 from tfsctl.core.graphs.feature_specs import FeatureSpecs
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_is_ready
@@ -211,12 +211,12 @@ def _write_answers(
     *,
     numbered: bool,
     quiet: bool,
-) -> Arrays:
+) -> NamedArrays:
     """Write all answers; returns the labels of the last ones.
 
     Raises KeyboardInterrupt after Ctrl-C, once the requests in flight are answered.
     """
-    labels: Arrays = {}
+    labels: NamedArrays = {}
     with terminal.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:

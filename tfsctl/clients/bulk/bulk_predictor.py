@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tfsctl.clients.bulk.throughput_tuner import RequestSettings, ThroughputTuner
-from tfsctl.core.batches import Arrays, Reject, RowBatch, concatenate, label_values
+from tfsctl.core.batches import NamedArrays, Reject, RowBatch, concatenate, label_values
 from tfsctl.core.json_tensors import to_json
 from tfsctl.errors import AnswerTooLarge, InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -51,7 +51,7 @@ class AnsweredBatch:
     """A batch with its outputs, one item per row. Its inputs are dropped; rows the server rejected are its rejects."""
 
     batch: RowBatch
-    outputs: Arrays
+    outputs: NamedArrays
 
 
 @dataclass(slots=True)
@@ -239,7 +239,7 @@ def _concatenate_answers(halves: list[AnsweredBatch]) -> AnsweredBatch:
     return AnsweredBatch(concatenate([half.batch for half in halves]), outputs)
 
 
-def _outputs_by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
+def _outputs_by_row(outputs: Mapping[str, np.ndarray], rows: int) -> NamedArrays:
     """Outputs with one item per row. Raises InvalidInput for an output without, unless the batch has a single row."""
     by_row = {}
     for name, array in outputs.items():

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.lib import format as npy
 
-from tfsctl.core.batches import Arrays
+from tfsctl.core.batches import NamedArrays
 from tfsctl.data.writers.checkpoints import open_partial
 from tfsctl.errors import InvalidInput
 
@@ -38,7 +38,7 @@ class ArrayWriter:
                 name = unquote(file_name.removeprefix(f"{partial.name}."))
                 self._columns[name if many else ""] = _NpyFile.resume(partial.with_name(file_name), length)
 
-    def write(self, columns: Arrays) -> None:
+    def write(self, columns: NamedArrays) -> None:
         """Append rows. Raises InvalidInput for text, for several arrays in a .npy file, and for rows of another shape."""
         portables = {name: _portable(name, array) for name, array in columns.items()}
         if not self._many and len(columns) > 1:

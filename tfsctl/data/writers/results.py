@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from tfsctl.core.batches import Arrays, Reject
+from tfsctl.core.batches import NamedArrays, Reject
 from tfsctl.data.writers.checkpoints import open_partial
 from tfsctl.data.writers.text_lines import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput
@@ -25,7 +25,7 @@ OUTPUT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".npy", ".npz")
 class ResultsWriter(Protocol):
     """Writes results in one format."""
 
-    def write(self, columns: Arrays) -> None:
+    def write(self, columns: NamedArrays) -> None:
         """Append rows: an array per column. Raises InvalidInput for values that the format cannot hold."""
 
     def flush(self) -> dict[str, int]:
@@ -69,7 +69,7 @@ def open_writer(path: Path, lengths: Mapping[str, int] | None = None, *, safe_cs
     return TextWriter(partial, encode, has_header=True, lengths=lengths)
 
 
-def write_results(path: Path, outputs: Arrays, *, safe_csv: bool = False) -> None:
+def write_results(path: Path, outputs: NamedArrays, *, safe_csv: bool = False) -> None:
     """Write the outputs of one request to a file. Raises InvalidInput for values that the format cannot hold."""
     check_output(path)
     if len({array.shape[:1] for array in outputs.values()}) != 1 or not next(iter(outputs.values())).ndim:
@@ -85,12 +85,12 @@ class TextWriter:
     """Writes lines of text. With `has_header`, the first line has the names of the columns."""
 
     def __init__(
-        self, path: Path, encode: Callable[[Arrays], bytes], *, has_header: bool, lengths: Mapping[str, int] | None
+        self, path: Path, encode: Callable[[NamedArrays], bytes], *, has_header: bool, lengths: Mapping[str, int] | None
     ) -> None:
         self._path, self._encode, self._has_header = path, encode, has_header
         self._file = open_partial(path, None if lengths is None else lengths.get(path.name, 0))
 
-    def write(self, columns: Arrays) -> None:
+    def write(self, columns: NamedArrays) -> None:
         """Append one line per row; the header comes first."""
         if self._has_header and not self._file.tell():
             self._file.write(self._encode({name: np.array([name.encode()], dtype=object) for name in columns}))

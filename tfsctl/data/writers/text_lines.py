@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from tfsctl.core import json_tensors
-from tfsctl.core.batches import Arrays
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.json_strings import JsonText, is_safe_cell
 
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # the last four are the full-width forms
@@ -44,7 +44,7 @@ def json_cells(array: np.ndarray) -> list[bytes]:
     return split
 
 
-def json_lines(columns: Arrays) -> bytes:
+def json_lines(columns: NamedArrays) -> bytes:
     """One JSON object per row, with a key per column."""
     names = [orjson.dumps(name) for name in columns]
     cells = [json_cells(array) for array in columns.values()]
@@ -56,7 +56,7 @@ def json_lines(columns: Arrays) -> bytes:
     return b"".join([template % row for row in zip(*cells, strict=True)])
 
 
-def delimited_lines(columns: Arrays, delimiter: str, *, quoted: bool = True, safe: bool = False) -> bytes:
+def delimited_lines(columns: NamedArrays, delimiter: str, *, quoted: bool = True, safe: bool = False) -> bytes:
     """One line per row, cells separated by a delimiter. A cell with several values is a JSON list.
 
     - `quoted`: text is quoted by the rules of CSV. Without it, text that is not printable is written as JSON.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tfsctl.core.batches import NamedArrays
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter.export_signature import ExportSignature
-from tfsctl.exporter.output_comparison import Arrays
 from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.signatures import example_signatures, image_inputs
 from tfsctl.exporter.signatures.batch_size import set_batch_size
@@ -72,7 +72,7 @@ def _renamed(samples: Samples, signature: ExportSignature, renames: Mapping[str,
 
 
 def _converted(
-    samples: Samples | None, signature: ExportSignature, convert: Callable[[Arrays], dict[str | None, np.ndarray]]
+    samples: Samples | None, signature: ExportSignature, convert: Callable[[NamedArrays], dict[str | None, np.ndarray]]
 ) -> Samples | None:
     """Samples for a changed signature; None if they do not fit the original one, or cannot be converted."""
     if samples is None:

@@ -14,7 +14,7 @@ from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter.sources.export_options import KEYS_HINT, ExportOptions
 from tfsctl.exporter.sources.foreign_files import foreign_format
 
-Kind = Literal["python", "keras", "saved_model", "embeddings", "vocabulary"]
+SourceKind = Literal["python", "keras", "saved_model", "embeddings", "vocabulary"]
 
 SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
 SAVED_MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)
@@ -33,7 +33,7 @@ _PYTHON = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>\w+))?", re.DOTALL)
 class ModelSource:
     """The origin of a model. `attribute` is the name after the colon in `file.py:attribute`."""
 
-    kind: Kind
+    kind: SourceKind
     path: Path
     attribute: str | None = None
     options: ExportOptions = field(default_factory=ExportOptions)
@@ -87,7 +87,7 @@ def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSo
     raise InvalidInput(f"tfsctl cannot export {path}", hint=f"SOURCE is {WANTED}")
 
 
-def _servable_kind(path: Path, options: ExportOptions) -> Kind | None:
+def _servable_kind(path: Path, options: ExportOptions) -> SourceKind | None:
     """The kind of a file that is not a model; None for a model. Raises InvalidInput for a table of unknown contents."""
     if options.kind is not None:
         return options.kind

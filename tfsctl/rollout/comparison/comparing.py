@@ -11,7 +11,7 @@ import numpy as np
 
 from tfsctl.clients.bulk.bulk_predictor import BulkOptions, BulkPredictor
 from tfsctl.core import compatibility
-from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size, request_arrays
+from tfsctl.core.batches import NamedArrays, RowBatch, batch_reader, fixed_batch_size, request_arrays
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.rollout.comparison import latency
@@ -76,7 +76,7 @@ def compare(
     """
     builder = ComparisonBuilder(options.tolerance, scoring=scoring, slices=options.slices, min_rows=options.min_rows)
     fixed = fixed_batch_size(signature)
-    sampled: list[Arrays] = []
+    sampled: list[NamedArrays] = []
     skipped = 0
     with ThreadPoolExecutor(max_workers=32, thread_name_prefix="compare-b") as pool:
         sides = _SidePair(a, b, signature, pool)
@@ -136,7 +136,7 @@ class _SidePair:
             found |= _prefixed(_AGAIN, self._ask(self._a, arrays))
         return {**found, **_prefixed(_B, other.result()), **_prefixed(_INPUT, batch.arrays)}
 
-    def _ask(self, side: Side, arrays: Arrays) -> Arrays:
+    def _ask(self, side: Side, arrays: NamedArrays) -> NamedArrays:
         try:
             return side.client.predict(side.model, arrays, signature=self._signature.name).outputs
         except TfsctlError as error:
@@ -145,15 +145,15 @@ class _SidePair:
             raise
 
 
-def _prefixed(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+def _prefixed(prefix: str, arrays: NamedArrays) -> dict[str, np.ndarray]:
     return {prefix + name: array for name, array in arrays.items()}
 
 
-def _only(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
+def _only(arrays: NamedArrays, prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _sample(sampled: list[Arrays], inputs: Arrays, count: int, rows: int) -> None:
+def _sample(sampled: list[NamedArrays], inputs: NamedArrays, count: int, rows: int) -> None:
     """Keep requests of `rows` rows from the first batches."""
     available = len(next(iter(inputs.values()))) if inputs else 0
     for start in range(0, available - rows + 1, rows):
@@ -162,7 +162,7 @@ def _sample(sampled: list[Arrays], inputs: Arrays, count: int, rows: int) -> Non
         sampled.append({name: array[start : start + rows].copy() for name, array in inputs.items()})
 
 
-def _latency(a: Side, b: Side, signature: Signature, sampled: list[Arrays]) -> list[Quantile]:
+def _latency(a: Side, b: Side, signature: Signature, sampled: list[NamedArrays]) -> list[Quantile]:
     """The latency of single requests, after the rows: both sides are warm then."""
     requests = []
     for inputs in sampled:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfsctl.core.batches import Arrays
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.compatibility import Change
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import quality
@@ -61,12 +61,12 @@ class ComparisonBuilder:
     def add(
         self,
         rows: np.ndarray,
-        inputs: Arrays,
-        a: Arrays,
-        b: Arrays,
-        labels: Arrays,
+        inputs: NamedArrays,
+        a: NamedArrays,
+        b: NamedArrays,
+        labels: NamedArrays,
         *,
-        again: Arrays | None = None,
+        again: NamedArrays | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Add a batch; all arrays have one item per row. `again` is a second answer of A to the same rows.
 
@@ -91,20 +91,22 @@ class ComparisonBuilder:
             self._score(self._scoring, a, b, labels)
         return agree, stable
 
-    def _stable_rows(self, a: Arrays, again: Arrays) -> np.ndarray:
+    def _stable_rows(self, a: NamedArrays, again: NamedArrays) -> np.ndarray:
         stable = np.ones(len(next(iter(a.values()))), bool)
         for name in a:
             same, _ = OutputDifference(name, output_kind(a[name]), self._tolerance).add(a[name], again[name])
             stable &= same
         return stable
 
-    def _score(self, scoring: Scoring, a: Arrays, b: Arrays, labels: Arrays) -> None:
+    def _score(self, scoring: Scoring, a: NamedArrays, b: NamedArrays, labels: NamedArrays) -> None:
         target = _numbers(labels[scoring.target], scoring)
         self._target.append(target)
         for side, outputs in zip(self.losses, (a, b), strict=True):
             side.add(scoring.task, target, outputs[scoring.output])
 
-    def _keep_worst(self, rows: np.ndarray, inputs: Arrays, a: Arrays, b: Arrays, distance: np.ndarray) -> None:
+    def _keep_worst(
+        self, rows: np.ndarray, inputs: NamedArrays, a: NamedArrays, b: NamedArrays, distance: np.ndarray
+    ) -> None:
         least = self._worst[0][0] if len(self._worst) == WORST_ROWS else 0.0
         for at in map(int, np.flatnonzero(distance > least)):
             found = WorstRow(int(rows[at]), float(distance[at]), _row(inputs, at), _row(a, at), _row(b, at))
@@ -177,7 +179,7 @@ class _SliceColumn:
         self._codes: dict[str, int] = {}
         self._rows: list[np.ndarray] = []
 
-    def add(self, labels: Arrays) -> None:
+    def add(self, labels: NamedArrays) -> None:
         """Add the values of a batch. Raises InvalidInput if there are too many different ones."""
         values = [[_text(value) for value in labels[column]] for column in self._columns]
         names = [
@@ -215,7 +217,7 @@ def _numbers(values: np.ndarray, scoring: Scoring) -> np.ndarray:
     return found
 
 
-def _row(arrays: Arrays, at: int) -> dict[str, Any]:
+def _row(arrays: NamedArrays, at: int) -> dict[str, Any]:
     """One row as JSON values; long arrays are cut."""
     return {name: _json(array[at]) for name, array in arrays.items()}
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfsctl.rollout.comparison import ranks
 
-Kind = Literal["numbers", "classes", "text"]
+OutputKind = Literal["numbers", "classes", "text"]
 SUM_TOLERANCE = 1e-3  # rows of class scores add up to 1 within this
 TOP_K = 5
 
@@ -24,7 +24,7 @@ class Tolerance:
     rtol: float = 1e-4
 
 
-def output_kind(values: np.ndarray) -> Kind:
+def output_kind(values: np.ndarray) -> OutputKind:
     """Class scores are rows of at least two numbers between 0 and 1 that add up to 1. Strings are text."""
     if values.dtype.kind in "OSU":
         return "text"
@@ -38,7 +38,7 @@ def output_kind(values: np.ndarray) -> Kind:
 class OutputDifference:
     """Collects the differences of one output, batch by batch."""
 
-    def __init__(self, name: str, kind: Kind, tolerance: Tolerance) -> None:
+    def __init__(self, name: str, kind: OutputKind, tolerance: Tolerance) -> None:
         self.name = name
         self.kind = kind
         self._tolerance = tolerance

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["number", "category", "text"]
+ValueKind = Literal["number", "category", "text"]
 
 MAX_VALUES = 1_000_000  # of an input that are kept for the bins; more are sampled
 MAX_VOCABULARY = 10_000  # values of an input with more different ones are text
@@ -81,7 +81,7 @@ class ValueSummary:
         return np.concatenate(self._numbers) if self._numbers else np.empty(0)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ValueKind:
         """Whether the values are numbers, categories (text that repeats), or other text."""
         if not self.is_text:
             return "number"

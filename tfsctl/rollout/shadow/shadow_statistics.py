@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tfsctl.core import compatibility
-from tfsctl.core.batches import Arrays
+from tfsctl.core.batches import NamedArrays
 from tfsctl.core.types import ModelMetadata
 from tfsctl.rollout.comparison import latency
 from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder
@@ -29,10 +29,10 @@ NOISE_ROWS = 512  # rows that A answers twice; all rows, if it disagrees with it
 class Answers:
     """The answers to one request: of A, of A again (None if it was not sent again) and of B; latencies in seconds."""
 
-    inputs: Arrays
-    a: Arrays
-    b: Arrays
-    again: Arrays | None
+    inputs: NamedArrays
+    a: NamedArrays
+    b: NamedArrays
+    again: NamedArrays | None
     a_s: float
     b_s: float
 
@@ -127,7 +127,7 @@ class ShadowStatistics:
         return SideFacts(f"{self._plan.model}@{version}", self._plan.model, version)
 
 
-def _rows_of(answers: Answers) -> tuple[Arrays, Arrays, Arrays, Arrays | None]:
+def _rows_of(answers: Answers) -> tuple[NamedArrays, NamedArrays, NamedArrays, NamedArrays | None]:
     """Inputs and answers with one item per row. A request without a batch dimension in all of them is one row."""
     groups = (answers.inputs, answers.a, answers.b, answers.again or {})
     counts = {array.shape[0] if array.ndim else -1 for group in groups for array in group.values()}

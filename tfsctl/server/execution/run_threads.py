@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 WAIT_AFTER_CRASH_S = 60.0
 _JOIN_S = 0.1  # between two looks whether the thread that `close` waits for was lost
-Work = Callable[[], Callable[[], object]]
+RunJob = Callable[[], Callable[[], object]]
 """Returns what hands over the result, which is called next in the same thread unless TensorFlow has crashed."""
 
 
@@ -42,7 +42,7 @@ class RunThreads:
     def __init__(self, size: int, name: str, *, low_priority: bool) -> None:
         self._name, self._low_priority = name, low_priority
         self._numbers = count()
-        self._jobs: SimpleQueue[tuple[Work, Report] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[RunJob, Report] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._startable = size
@@ -50,7 +50,7 @@ class RunThreads:
         """Counts threads that wait for work, until all are started."""
         self._lost = 0
 
-    def submit(self, work: Work, report: Report) -> None:
+    def submit(self, work: RunJob, report: Report) -> None:
         """Call `work` in a thread. If TensorFlow crashes meanwhile, `report` is called with the signal's name instead."""
         self._jobs.put((work, report))
         if self._startable and not self._idle.acquire(blocking=False):
