@@ -12,7 +12,7 @@ import pytest
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.server.execution.pending_run import PendingRun
-from tfsctl.server.execution.servable import Servable
+from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.direct_predict import DirectPredict
@@ -21,7 +21,6 @@ from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder
-from tfsctl.server.process.shutdown import RunningRequests
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.runtime.capi import Output
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
@@ -39,11 +38,11 @@ class FakeQueue:
     accepts_codecs = True
 
     def __init__(self) -> None:
-        self.runs: list[PendingRun] = []
+        self.runs: list[DirectRun] = []
         self.cancelled: list[PendingRun] = []
         self.error: Exception | None = None
 
-    def submit(self, run: PendingRun) -> None:
+    def submit(self, run: DirectRun) -> None:
         """Keep a request that waits, or refuse it."""
         if self.error is not None:
             raise self.error
@@ -93,11 +92,13 @@ class FakeExchange(Exchange):
     def _tasks(self) -> FakeTasks:
         return self._fake_tasks
 
-    def reply_at_once(self, _status: int, _headers: Pairs, body: bytes, trailers: Pairs) -> bool:
+    def respond(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Keep the response, if the client takes it now."""
-        if self.takes_at_once:
+        if body and self.takes_at_once:
             self.replies.append((body, trailers, True))
-        return self.takes_at_once
+            self.end_service()
+        else:
+            super().respond(status, headers, body, trailers)
 
     async def reply(self, _status: int, _headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Keep the response."""
@@ -117,7 +118,7 @@ class Harness:
     """A DirectPredict for one model with one float input, and the ends of its calls."""
 
     def __init__(self) -> None:
-        self.queue, self.running, self.tasks = FakeQueue(), RunningRequests(), FakeTasks()
+        self.queue, self.tasks = FakeQueue(), FakeTasks()
         self.ended = self.tasks.ended
         self.are_floats = False
         inputs, outputs = ({alias: Endpoint(alias, alias, dtypes.FLOAT, Output())} for alias in "xy")
@@ -145,9 +146,9 @@ class Harness:
     def call(self, body: bytes, headers: Mapping[bytes, bytes] | None = None) -> FakeExchange | None:
         """Start a call; None if it needs a task."""
         exchange = FakeExchange(self.tasks, body, headers or {})
-        return exchange if self.direct.start(exchange, self.running) else None
+        return exchange if self.direct.begin(exchange) else None
 
-    def begin(self) -> tuple[FakeExchange, PendingRun]:
+    def begin(self) -> tuple[FakeExchange, DirectRun]:
         """Start a call that needs no task, and the run that it submitted."""
         exchange = self.call(predict())
         assert exchange is not None
@@ -184,14 +185,12 @@ def test_a_small_call_is_answered_when_its_run_has_ended(*, is_cached: bool) -> 
     async def work(harness: Harness) -> None:
         for _ in range(1 + is_cached):
             exchange, pending = harness.begin()
-            assert harness.running.running == 1
             codec = pending.codec
             assert (codec is not None) == (len(harness.queue.runs) == 2)
             pending.settle(OUTPUT if codec is None else codec.encode(Stack.of_requests([OUTPUT]))[0])  # type: ignore[index]
             body = predict_response("m", 7, "serving_default", {"y": OUTPUT[0]}, as_content=False)
             assert exchange.replies == [(body, ((b"grpc-status", b"0"),), True)]
             assert harness.ended[-1] is exchange
-            assert harness.running.running == 0
         await harness.drained()
 
     run(work)
@@ -213,7 +212,6 @@ def test_an_error_is_answered_with_its_status() -> None:
             assert body == b""
             assert dict(trailers) == {b"grpc-status": b"%d" % code, b"grpc-message": message}
         assert harness.ended == [exchange, other]
-        assert harness.running.running == 0
         await harness.drained()
 
     run(work)
@@ -224,13 +222,13 @@ def test_a_call_whose_client_leaves_is_forgotten() -> None:
 
     async def work(harness: Harness) -> None:
         exchange, pending = harness.begin()
-        assert exchange.task is not None
-        exchange.task.cancel()
+        assert exchange.task is pending
+        exchange.cancel()
+        pending.cancel()
         assert harness.queue.cancelled == [pending]
         pending.settle(OUTPUT)
         assert exchange.replies == []
         assert harness.ended == [exchange]
-        assert harness.running.running == 0
         await harness.drained()
 
     run(work)
@@ -245,7 +243,7 @@ def test_a_request_that_is_alone_needs_no_arrays(*, is_alone: bool, are_floats: 
         harness.begin()
         exchange = FakeExchange(harness.tasks, predict(), {})
         exchange.is_alone = is_alone
-        assert harness.direct.start(exchange, harness.running)
+        assert harness.direct.begin(exchange)
         pending = harness.queue.runs[-1]
         assert pending.is_alone == is_alone
         assert (pending.answer_alone is not None) == are_floats
@@ -269,7 +267,6 @@ def test_a_response_that_cannot_be_sent_at_once_has_a_task(outputs: list[np.ndar
         body = predict_response("m", 7, "serving_default", {"y": outputs[0]}, as_content=False)
         assert exchange.replies == [(body, ((b"grpc-status", b"0"),), False)]
         assert harness.ended == [exchange]
-        assert harness.running.running == 0
 
     run(work)
 
@@ -294,12 +291,11 @@ def test_a_response_that_cannot_be_sent_at_once_has_a_task(outputs: list[np.ndar
     ],
 )
 def test_other_calls_need_a_task(body: bytes, headers: dict[bytes, bytes]) -> None:
-    """Nothing is counted or submitted for them."""
+    """Nothing is submitted for them."""
 
     async def work(harness: Harness) -> None:
         assert harness.call(body, headers) is None
         assert harness.queue.runs == []
-        assert harness.running.running == 0
         await harness.drained()
 
     run(work)

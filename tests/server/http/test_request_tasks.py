@@ -13,6 +13,7 @@ import pytest
 
 from tfsctl.server.http.exchange import Application, Exchange
 from tfsctl.server.http.request_tasks import RequestTasks
+from tfsctl.server.process.shutdown import RunningRequests
 from tfsctl.server.request_context import current_request
 
 
@@ -44,17 +45,24 @@ def with_tasks(
     work: Callable[[Callable[..., FakeExchange]], Awaitable[None]],
     connections: Sequence[str] = ("one", "two"),
 ) -> None:
-    """Run a test that starts exchanges. `application` serves them while these connections are open."""
+    """Run a test that starts exchanges. `application` serves them while these connections are open.
+
+    They are counted while they are served.
+    """
 
     async def run() -> None:
-        tasks = RequestTasks(asyncio.get_running_loop(), application, connections)
+        running = RunningRequests()
+        tasks = RequestTasks(asyncio.get_running_loop(), application, connections, running)
 
         def start(client: object = "a client", *, is_only: bool = True, has_all: bool = True) -> FakeExchange:
-            exchange = FakeExchange(client, has_all=has_all)
+            exchange, before = FakeExchange(client, has_all=has_all), running.running
             tasks.start(cast("Exchange", exchange), is_only=is_only)
+            assert running.running == before + (not exchange.is_served)
             return exchange
 
         await work(start)
+        await asyncio.sleep(0)
+        assert running.running == 0
 
     asyncio.run(run())
 
@@ -215,7 +223,8 @@ def test_a_request_that_is_cancelled_before_it_begins_is_ended() -> None:
         await asyncio.Event().wait()
 
     async def run() -> None:
-        tasks = RequestTasks(asyncio.get_running_loop(), cast("Application", wait_forever), ("one", "two"))
+        application, running = cast("Application", wait_forever), RunningRequests()
+        tasks = RequestTasks(asyncio.get_running_loop(), application, ("one", "two"), running)
         earlier = asyncio.create_task(asyncio.Event().wait())
         await asyncio.sleep(0)
         tasks.cancel(earlier)
@@ -228,6 +237,7 @@ def test_a_request_that_is_cancelled_before_it_begins_is_ended() -> None:
 
         assert task.cancelled()
         assert exchange.is_served
+        assert running.running == 0
 
     asyncio.run(run())
 

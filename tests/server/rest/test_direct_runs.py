@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from counted_runs import counting_flags, graph_runs, metric_sum
@@ -18,12 +15,7 @@ from rest_requests import TIMEOUT_S
 from scale_models import write_scale_model
 from waiting import eventually
 
-from tfsctl.core import dtypes
-from tfsctl.server.rest.direct_run import DirectRun
-from tfsctl.server.runtime.session import Endpoint
-from tfsctl.server.status import Code, ServingError
-
-SLOW_MATRIX = 1000  # tens of milliseconds
+SLOW_MATRIX = 2500  # hundreds of milliseconds
 
 
 @contextmanager
@@ -99,73 +91,3 @@ def test_bodies_above_the_limit_are_refused(tmp_path: Path) -> None:
             b"HTTP/1.1 200 OK",
             b"HTTP/1.1 413 Request Entity Too Large",
         ]
-
-
-X, Y = (Endpoint(alias, alias, dtypes.FLOAT, cast("Any", None)) for alias in "xy")
-
-
-class Fakes:
-    """A direct run, whose exchange, servable and finisher record their calls."""
-
-    def __init__(self, refusal: ServingError | None = None, bug: Exception | None = None) -> None:
-        self.calls: list[object] = []
-        self._refusal, self._bug = refusal, bug
-        self.exchange = SimpleNamespace(
-            client="c", is_alone=False, target="/t", task=None, abort=lambda: self.calls.append("abort")
-        )
-        codec = SimpleNamespace(feeds=(X,), fetches=(Y,))
-        servable = SimpleNamespace(submit=self._submit, finish=lambda _run: self.calls.append("finished"))
-        exchange = cast("Any", self.exchange)
-        self.run = DirectRun(
-            exchange,
-            cast("Any", servable),
-            cast("Any", codec),
-            "payload",
-            rows=1,
-            nbytes=1,
-            may_merge=True,
-            deadline_s=None,
-        )
-
-    def _submit(self, _run: DirectRun) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-
-    def finish(self, _run: DirectRun, outcome: object) -> None:
-        """Record an outcome."""
-        if self._bug is not None:
-            raise self._bug
-        self.calls.append(outcome)
-
-    def begin(self) -> None:
-        """Begin the run."""
-        self.run.begin(self, lambda _exchange, _response: None, 0.0)
-
-
-def test_a_run_is_settled_once() -> None:
-    """The first outcome counts, and the client may leave afterwards."""
-    fakes = Fakes()
-    fakes.begin()
-    assert fakes.exchange.task is fakes.run
-    fakes.run.settle(b"answer")
-    fakes.run.settle(b"other")
-    fakes.run.cancel()
-    assert fakes.run.is_done
-    assert fakes.calls == ["finished", b"answer"]
-
-
-def test_a_refused_run_is_answered_with_the_refusal() -> None:
-    refusal = ServingError(Code.RESOURCE_EXHAUSTED, "full")
-    fakes = Fakes(refusal)
-    fakes.begin()
-    assert fakes.calls == [refusal]
-
-
-def test_a_bug_ends_the_exchange_only(caplog: pytest.LogCaptureFixture) -> None:
-    """The other requests of a batch are answered."""
-    fakes = Fakes(bug=KeyError("bug"))
-    fakes.begin()
-    with caplog.at_level(logging.ERROR):
-        fakes.run.settle(b"answer")
-    assert fakes.calls == ["finished", "abort"]
-    assert "bug" in caplog.text

@@ -17,6 +17,7 @@ from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.api import PREDICT_PATH, RELOAD_PATH
 from tfsctl.server.http.exchange import (
     GRPC_PREFIX_BYTES,
+    SMALL_RESPONSE_BYTES,
     BodyTimeoutError,
     BodyTooLargeError,
     ClientGoneError,
@@ -59,21 +60,18 @@ class Application:
         self._max_framed_bytes = self._max_message_bytes + GRPC_PREFIX_BYTES
         self._server = ModelServer(flags)
         self._model_reload = flags.model_reload
-        self._requests = shutdown.RunningRequests()
+        self.requests = shutdown.RunningRequests()
+        """The running requests, which the listener counts."""
 
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         """Answer one request. Returns the coroutine that does so; None if the request is answered without a task."""
-        requests = self._requests
-        if not exchange.has_all or requests.is_draining:
+        if not exchange.has_all or self.requests.is_draining:
             pass
         elif exchange.port != self._rest_port:
-            if self._is_small_predict(exchange) and self._server.grpc.direct_predict.start(exchange, requests):
+            if self._is_small_predict(exchange) and self._server.grpc.direct_predict.begin(exchange):
                 return None
-        elif exchange.size <= self._small_body_bytes:
-            requests.running += 1
-            if self._server.rest.begin(exchange, self._finish_rest):
-                return None
-            requests.running -= 1
+        elif exchange.size <= self._small_body_bytes and self._server.rest.begin(exchange, self._finish_rest):
+            return None
         return self._serve(exchange)
 
     def _is_small_predict(self, exchange: Exchange) -> bool:
@@ -87,21 +85,16 @@ class Application:
 
     def _finish_rest(self, exchange: Exchange, response: RestResponse | None) -> None:
         """Send the response to a REST request that is answered without a task; None if a task has to answer it."""
-        if exchange.is_gone:
-            exchange.end_service()
-        elif response is None:
+        if response is None:
             exchange.serve_by_task(self._serve(exchange))
-        elif len(response.body) > _LARGE_BYTES:
+        elif len(response.body) > SMALL_RESPONSE_BYTES:
             exchange.serve_by_task(self._send_rest(response, exchange))
         else:
             exchange.respond(response.status, _headers(response), response.body)
-        self._requests.running -= 1
 
     async def _serve(self, exchange: Exchange) -> None:
-        requests = self._requests
-        requests.running += 1
         try:
-            if requests.is_draining:  # so that the client asks another server
+            if self.requests.is_draining:  # so that the client asks another server
                 self._server.recorder.request_rejected("draining")
                 is_grpc = framing.is_grpc(exchange.headers)
                 await (_send_grpc(_DRAINING_GRPC, exchange) if is_grpc else _send_rest(_DRAINING_REST, exchange))
@@ -115,8 +108,6 @@ class Application:
                 await self._serve_call(exchange)
         except ClientGoneError:
             pass
-        finally:
-            requests.running -= 1
 
     async def start(self) -> None:
         """Load the models. Returns when all are available; raises ServingError if one cannot be loaded."""
@@ -129,7 +120,7 @@ class Application:
     async def drain(self, timeout_s: float) -> None:
         """Finish the running requests within the timeout, and refuse new ones."""
         self.end_streams()
-        await self._requests.drain(timeout_s)
+        await self.requests.drain(timeout_s)
 
     def end_streams(self) -> None:
         """End the open streams, which only their clients would end otherwise."""
@@ -191,11 +182,11 @@ class Application:
 
     async def _serve_stream(self, exchange: Exchange) -> None:
         exchange.is_streaming = True
-        self._requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it
+        self.requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it
         try:
             await self._server.streams.serve(exchange)
         finally:
-            self._requests.running += 1
+            self.requests.running += 1
 
     async def _serve_call(self, exchange: Exchange) -> None:
         """Read the message of a unary call, and send the response."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tfsctl.core.arrays import content_bytes
 from tfsctl.server.execution.stacked_run import Stack, run_timeout_ms
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _MAX_COUNTED_STRINGS = 32 * 1024  # more take milliseconds, and are no small run whatever they contain
 SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run does not measure the model, and runs in a thread
@@ -46,7 +49,7 @@ class Codec(Protocol):
 class PendingRun:
     """A request that waits for its run. `answer` is to be set before it is submitted to a queue.
 
-    Subclasses may answer in another way, by their own `is_done` and `settle`.
+    A DirectRun, which has no such future, has its own `is_done` and `settle`.
 
     `payload` is the arrays of its feeds, in order, or what its codec converts to them. `merge_key` is equal for requests
     whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a
@@ -113,7 +116,7 @@ class PendingRun:
         deadline_s: float | None = None,
         client: object = None,
         is_alone: bool = False,
-    ) -> PendingRun:
+    ) -> Self:
         """A request whose tensors have been converted already."""
         if len(feeds) == 1:  # as below, without the loops
             ((endpoint, array),) = feeds

@@ -1,16 +1,21 @@
-"""One loaded version of a model: runs its graph for requests, and closes it after the last one."""
+"""One loaded version of a model: runs its graph for requests, and closes it after the last one.
+
+A request is served by a task, which awaits `run` or `run_payload`, or without one, by a DirectRun.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+import logging
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from tfsctl.server.execution.pending_run import Codec, PendingRun
 from tfsctl.server.request_context import current_request
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
-from tfsctl.server.status import ServingError
+
+log = logging.getLogger(__name__)
 
 
 class RunQueue(Protocol):
@@ -115,26 +120,19 @@ class Servable:
     async def _wait_for(self, run: PendingRun) -> Any:  # noqa: ANN401 - arrays, or what the codec makes
         """Queue a request and wait for its answer. The session is not closed before that."""
         answer = run.answer = asyncio.get_running_loop().create_future()
-        self.submit(run)
         try:
+            self.submit(run)
             return await answer
         finally:
             self.finish(run)
 
     def submit(self, run: PendingRun) -> None:
-        """Queue a request. The session is not closed before `finish`. Raises ServingError if it is refused.
-
-        A run that is answered without a future may be settled before this returns.
-        """
+        """Queue a request. The session is not closed before `finish`. Raises ServingError if the request is refused."""
         self._in_flight += 1
-        try:
-            self._queue.submit(run)
-        except ServingError:
-            self.finish(run)
-            raise
+        self._queue.submit(run)
 
     def finish(self, run: PendingRun) -> None:
-        """Forget a request that has its answer, or that no caller waits for any more."""
+        """Forget a request that has its answer or was refused, or that no caller waits for any more."""
         if run.is_waiting:
             self._queue.cancel(run)
         self._in_flight -= 1
@@ -156,3 +154,65 @@ class Servable:
         """Free the session, unless a run of it cannot be ended. It cannot be used any more."""
         if self._queue.close():
             self.session.close()
+
+
+class DirectExchange(Protocol):
+    """The exchange of a request that is served without a task (`http/exchange.py`)."""
+
+    client: object
+    target: str
+    is_alone: bool
+    is_gone: bool
+    task: Any
+
+    def end_service(self) -> None:
+        """The request has been served."""
+
+
+class DirectRun(PendingRun):
+    """The run of a request that is served without a task, whose outcome goes to a function instead of a future.
+
+    While it waits it is the `task` of its exchange, which is to cancel it if the client leaves.
+    """
+
+    __slots__ = ("_finish", "exchange", "is_done", "servable")
+
+    is_done: bool
+    """Whether it has an outcome, or the client has left."""
+
+    def begin(self, exchange: DirectExchange, servable: Servable, finish: Callable[[DirectRun, Any], object]) -> None:
+        """Queue the run. `finish` is called with its outcome, possibly before this returns, unless the client leaves.
+
+        `finish` has to send the response. The outcome is the arrays or the codec's answer, or an exception.
+        """
+        self.exchange, self.servable, self._finish = exchange, servable, finish
+        self.client, self.is_alone = exchange.client, exchange.is_alone
+        self.is_done = False
+        exchange.task = self
+        try:
+            servable.submit(self)
+        except Exception as error:  # noqa: BLE001 - the error is the answer to this request
+            self.settle(error)
+
+    def settle(self, outcome: object) -> None:
+        """Send the answer or the error, unless that was done before."""
+        if self.due is not None:
+            self.due.discard(self)
+        if self.is_done:
+            return
+        self.is_done = True
+        self.servable.finish(self)
+        exchange = self.exchange
+        try:
+            if exchange.is_gone:
+                exchange.end_service()
+            else:
+                self._finish(self, outcome)
+        except Exception:  # a bug: the other requests of the batch are answered nevertheless
+            log.exception("A request failed: %s", exchange.target)
+            if exchange.task is self:
+                exchange.end_service()
+
+    def cancel(self) -> None:
+        """The client has left."""
+        self.settle(None)

@@ -11,6 +11,8 @@ from tfsctl.server.memory_budget import BudgetExceededError, MemoryBudget
 
 _SMALL_BYTES, _MAX_JOINED_BYTES = 1024, 64 * 1024
 _LARGE_BYTES = 1024 * 1024  # of a body whose parts are joined in a thread
+SMALL_RESPONSE_BYTES = 64 * 1024
+"""A larger response is counted in the memory budget, which may refuse it, and is not copied behind its head."""
 NO_BODY = frozenset((204, 304))
 """Statuses of responses that never have a body."""
 GRPC_PREFIX_BYTES = 5
@@ -329,13 +331,12 @@ class Exchange(ABC):
         """The application is done with a request that was served without a task."""
         self._tasks.end(self)
 
-    def reply_at_once(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> bool:  # noqa: ARG002 - see below
-        """Send a whole small response if the client takes it now. Returns False, with nothing sent, if `reply` has to."""
-        return False
+    def respond(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
+        """Send a response of at most SMALL_RESPONSE_BYTES to a request that was served without a task, and end that.
 
-    def respond(self, status: int, headers: Pairs, body: bytes) -> None:
-        """Send a whole small response to a request that was served without a task, and end the exchange."""
-        self.serve_by_task(self.reply(status, headers, body))
+        What the client does not take at once is left to a task.
+        """
+        self.serve_by_task(self.reply(status, headers, body, trailers))
 
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:

@@ -8,12 +8,11 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
-from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs, Tasks
+from tfsctl.server.http.exchange import NO_BODY, SMALL_RESPONSE_BYTES, Exchange, Pairs, Tasks
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.status import error_page
 
-_LARGE_BYTES = 64 * 1024  # a body from here on is counted in the memory budget, and not copied behind its head
 _PIECE_BYTES = 1024 * 1024  # of a response, given to the socket at once: 30 MB took 20 ms of the event loop
 
 
@@ -115,11 +114,11 @@ class Request(Exchange):
     def _tasks(self) -> Tasks:
         return self._owner.state.tasks
 
-    def respond(self, status: int, headers: Pairs, body: bytes) -> None:
+    def respond(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole small response to a request that was served without a task, and end the exchange."""
         owner = self._owner
-        if self.method == "HEAD" or status in NO_BODY:
-            super().respond(status, headers, body)
+        if trailers or self.method == "HEAD" or status in NO_BODY:
+            super().respond(status, headers, body, trailers)
             return
         head = self._head_bytes(status, headers, b"content-length: %d\r\n" % len(body))
         self.has_answered = True
@@ -136,13 +135,13 @@ class Request(Exchange):
             await self.write(body)
             await self.finish(trailers)
             return
-        if len(body) > _LARGE_BYTES:
+        if len(body) > SMALL_RESPONSE_BYTES:
             self.charge_response(len(body))
         head = self._head_bytes(status, headers, b"" if status in NO_BODY else b"content-length: %d\r\n" % len(body))
         self.has_answered = True
         if self.method == "HEAD":
             self._owner.write(head)
-        elif len(body) > _LARGE_BYTES:
+        elif len(body) > SMALL_RESPONSE_BYTES:
             await self._write_large(head, body)
         else:
             self._owner.write(head + body)

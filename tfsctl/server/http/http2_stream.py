@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs, Tasks
+from tfsctl.server.http.exchange import NO_BODY, SMALL_RESPONSE_BYTES, Exchange, Pairs, Tasks
 from tfsctl.server.http.frames import ErrorCode
 from tfsctl.server.http.http2_sending import Sender
 from tfsctl.server.http.listener_state import ListenerState
@@ -15,7 +15,7 @@ from tfsctl.server.http.request_head import RequestHead
 WINDOW_BYTES = 16 * 1024 * 1024
 """Of each stream and of the connection, for requests: a large tensor should not wait for window updates."""
 _MAX_AT_ONCE_BYTES = 1024 * 1024  # of one response, before the other streams have their turn
-_LARGE_BYTES = 64 * 1024  # a response from here on is counted in the memory budget
+_PROGRESS_BYTES = 64 * 1024  # sent at once, they show that the client reads
 
 
 class StreamOwner(Protocol):
@@ -150,10 +150,17 @@ class Stream(Exchange):
     def _tasks(self) -> Tasks:
         return self._owner.state.tasks
 
-    def reply_at_once(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> bool:
+    def respond(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
+        """Send a whole small response to a request that was served without a task, and end the exchange."""
+        if trailers and self._reply_at_once(status, headers, body, trailers):
+            self._owner.state.tasks.end(self)
+        else:
+            super().respond(status, headers, body, trailers)
+
+    def _reply_at_once(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> bool:
         """Send a whole response if it has a small body, and the client's windows allow it. Returns whether it did."""
         out, size = self._out, len(body)
-        if not 0 < size <= _LARGE_BYTES or size > out.frame_bytes or self.is_over or self.method == "HEAD":
+        if not 0 < size <= SMALL_RESPONSE_BYTES or size > out.frame_bytes or self.is_over or self.method == "HEAD":
             return False
         if size > out.window or size > out.initial_window + self.credit or out.is_paused or out.has_table_update:
             return False
@@ -167,12 +174,12 @@ class Stream(Exchange):
 
         Raises BudgetExceededError, before anything is sent, if the memory budget does not allow the response.
         """
-        if self.is_over or (trailers and self.reply_at_once(status, headers, body, trailers)):
+        if self.is_over or (trailers and self._reply_at_once(status, headers, body, trailers)):
             return
         out, number = self._out, self.number
         size = 0 if self.method == "HEAD" else len(body)
         room = min(out.initial_window + self.credit, out.window, out.frame_bytes)
-        if size > _LARGE_BYTES:
+        if size > SMALL_RESPONSE_BYTES:
             self.charge_response(size)
         if not trailers and status not in NO_BODY:
             headers = (*headers, (b"content-length", b"%d" % len(body)))
@@ -189,7 +196,7 @@ class Stream(Exchange):
             out.write(start)
             self._end = end or frames.frame(frames.DATA, frames.END_STREAM, number)
             await self._send(body)
-        if size > _LARGE_BYTES:
+        if size > SMALL_RESPONSE_BYTES:
             await out.until_writable()
 
     def start(self, status: int, headers: Pairs) -> None:
@@ -244,7 +251,7 @@ class Stream(Exchange):
             self.credit -= sent
             out.window -= sent
             out.write_many(parts)
-            if sent >= _LARGE_BYTES or not self._pending:
+            if sent >= _PROGRESS_BYTES or not self._pending:
                 self._progress_s = self._loop.time()
         if self._pending:
             return False

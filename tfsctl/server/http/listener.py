@@ -23,6 +23,7 @@ from tfsctl.server.http.timeouts import DRAIN_IDLE_S
 from tfsctl.server.limits import Limits, default_held_bytes
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.process.shutdown import RunningRequests
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Listener:
     """Serves an application on addresses. Create it on the event loop it will run on.
 
     `held_bytes` limits what is held in memory for all clients together (default: a share of the machine's memory).
+    The requests that are being served are counted in `running`.
     """
 
     def __init__(
@@ -59,10 +61,18 @@ class Listener:
         max_connections: int,
         held_bytes: int | None = None,
         recorder: Recorder | None = None,
+        running: RunningRequests | None = None,
     ) -> None:
         budget = MemoryBudget(held_bytes or default_held_bytes())
         loop = asyncio.get_running_loop()
-        self.state = ListenerState(application, loop, max_connections, budget, recorder=recorder or NullRecorder())
+        self.state = ListenerState(
+            application,
+            loop,
+            max_connections,
+            budget,
+            recorder=recorder or NullRecorder(),
+            running=running or RunningRequests(),
+        )
         if recorder is not None:
             recorder.add_gauge("connections", lambda: len(self.state.connections))
             recorder.add_gauge("held_bytes", lambda: budget.used)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from tfsctl.server.http.request_tasks import RequestTasks
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.process.shutdown import RunningRequests
 
 if TYPE_CHECKING:
     from tfsctl.server.http.exchange import Application
@@ -43,11 +44,12 @@ class ListenerState:
     connections: set[Connection] = field(default_factory=set)
     peers: Counter[str] = field(default_factory=Counter)
     recorder: Recorder = field(default_factory=NullRecorder)
+    running: RunningRequests = field(default_factory=RunningRequests)
     is_draining: bool = False
     tasks: RequestTasks = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tasks = RequestTasks(self.loop, self.application, self.connections)
+        self.tasks = RequestTasks(self.loop, self.application, self.connections, self.running)
 
     def disconnected(self, connection: Connection, peer: str) -> None:
         """Forget a connection, and count one less for its IP address."""

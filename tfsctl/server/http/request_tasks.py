@@ -19,6 +19,7 @@ from contextvars import copy_context
 from typing import Any
 
 from tfsctl.server.http.exchange import Application, Exchange, Work
+from tfsctl.server.process.shutdown import RunningRequests
 from tfsctl.server.request_context import current_request
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,20 @@ _QUIET_S = 0.002  # after which a request of another connection counts as alone
 
 
 class RequestTasks:
-    """The tasks of all requests of a listener, which has these open connections.
+    """The tasks of all requests of a listener, which has these open connections, and counts its requests in `running`.
 
     A client that leaves thousands of calls behind does not hold the event loop for all of them: tasks are cancelled a
     few in each iteration.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, application: Application, connections: Collection[object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        application: Application,
+        connections: Collection[object],
+        running: RunningRequests,
     ) -> None:
-        self._loop, self._application, self._connections = loop, application, connections
+        self._loop, self._application, self._connections, self._running = loop, application, connections, running
         self._last_connection: object = None
         self._last_end_s = 0.0
         self._was_repeated = False
@@ -55,6 +60,7 @@ class RequestTasks:
 
         It stays alone until another request begins.
         """
+        self._running.running += 1
         if self._alone is not None:
             self._alone.is_alone = False
             self._alone = None
@@ -97,6 +103,7 @@ class RequestTasks:
 
     def end(self, exchange: Exchange) -> None:
         """The application is done with a request."""
+        self._running.running -= 1
         self._last_end_s = time.monotonic()
         if self._alone is exchange:
             self._alone = None

@@ -12,7 +12,7 @@ import re
 import time
 import zlib
 from collections.abc import Coroutine, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from urllib.parse import unquote_to_bytes
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef
+from tfsctl.server.execution.servable import DirectRun
 from tfsctl.server.gzip_bodies import decompress
 from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
@@ -29,7 +30,6 @@ from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.rest import message_json
-from tfsctl.server.rest.direct_run import DirectRun
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.json import pieces as json_pieces
@@ -107,17 +107,12 @@ class RestApi:
         route = self._route(exchange.target)
         if route is None or route[0] is None or route[1] != "predict":
             return False
-        run = self._predict.direct_run(route[0], exchange)
-        if run is None:
-            return False
-        run.begin(self, send, start_s)
-        return True
+        return self._predict.begin(route[0], exchange, partial(self._finish, exchange, send, start_s))
 
-    def finish(self, run: DirectRun, outcome: object) -> None:
+    def _finish(self, exchange: Exchange, send: Send, start_s: float, run: DirectRun, outcome: object) -> None:
         """Send the outcome of a request that was served without a task. None: it could not be converted with others."""
-        exchange = run.exchange
         if outcome is None:
-            run.send(exchange, None)
+            send(exchange, None)
             return
         if isinstance(outcome, bytes):
             response = RestResponse(200, outcome)
@@ -128,11 +123,11 @@ class RestApi:
             log.error("Request failed: %s", exchange.target, exc_info=error)
             response = bug_response(error)
         if self._recorder.is_active:
-            seconds = perf_counter() - run.start_s
+            seconds = perf_counter() - start_s
             if response.code is Code.OK:
                 self._recorder.inference_finished(run.servable.name, "Predict", seconds)
             self._record(exchange.method, exchange.target, response, seconds)
-        run.send(exchange, response)
+        send(exchange, response)
 
     async def _answer_recorded(
         self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes

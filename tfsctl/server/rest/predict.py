@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -20,11 +20,10 @@ from tfsctl.core import dtypes
 from tfsctl.core.arrays import content_bytes
 from tfsctl.core.types import Json, ModelRef
 from tfsctl.server.execution.pending_run import Codec
-from tfsctl.server.execution.servable import Servable
+from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.request_context import charge_memory, max_step_bytes
-from tfsctl.server.rest.direct_run import DirectRun
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
@@ -93,31 +92,37 @@ class RestPredict:
         self._threads = threads
         self._timeout_s = timeout_s
 
-    def direct_run(self, ref: ModelRef, exchange: Exchange) -> DirectRun | None:
-        """The run of a small plain body, which may be converted together with others; None if `answer` has to answer it."""
+    def begin(self, ref: ModelRef, exchange: Exchange, finish: Callable[[DirectRun, object], None]) -> bool:
+        """Begin the run of a small plain body, which may be converted together with others.
+
+        `finish` is called with the body of the answer, an error, or None if `answer` has to answer the body. Returns
+        False, with nothing done, if that is known now.
+        """
         body = exchange.arrived_body(_SMALL_BODY_BYTES)
         plain = None if body is None else json_document.plain_rows(body)
         if body is None or plain is None:
-            return None
+            return False
         signature, rows = plain
         try:
             servable = self._service.core.servable(ref)
         except ServingError:
-            return None
+            return False
         count = len(rows)
         codec = servable.codecs.get((signature, count)) or self._new_codec(servable, signature, count)
         if codec is None:
-            return None
-        return DirectRun(
-            exchange,
-            servable,
-            codec,
+            return False
+        run = DirectRun(
+            codec.feeds,
+            codec.fetches,
             (rows, body),
             rows=count,
             nbytes=len(body),
-            may_merge=servable.may_merge(signature),
+            merge_key=codec if servable.may_merge(signature) else None,
             deadline_s=None if self._timeout_s is None else time.monotonic() + self._timeout_s,
+            codec=codec,
         )
+        run.begin(exchange, servable, finish)
+        return True
 
     async def answer(self, ref: ModelRef, body: bytes) -> bytes:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
