@@ -136,9 +136,13 @@ def clean_environment(under: Path) -> dict[str, str]:
 
 
 def clean_places(under: Path) -> dict[str, str]:
-    """The variables that keep a home and a state directory `under` a folder."""
+    """The variables that keep a home and a state directory `under` a folder, and let servers start slowly."""
     (under / "home").mkdir(parents=True, exist_ok=True)
-    return {"TFSCTL_STATE_DIR": str(under / "state"), "HOME": str(under / "home")}
+    return {
+        "TFSCTL_STATE_DIR": str(under / "state"),
+        "HOME": str(under / "home"),
+        "TFSCTL_WAIT_TIMEOUT": str(PATIENCE_S),
+    }
 
 
 def _has_ipv6() -> bool:

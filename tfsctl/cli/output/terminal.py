@@ -104,7 +104,8 @@ def drop_output() -> None:
 def answer(text: str) -> None:
     """Print one line of the answer to stdout, escaped."""
     with _stdout_errors():
-        print(escape_controls(text), flush=True)
+        sys.stdout.write(f"{escape_controls(text)}\n")  # at once, as in `_write_line`
+        sys.stdout.flush()
 
 
 def answer_lines(lines: bytes) -> None:

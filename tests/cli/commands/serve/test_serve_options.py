@@ -18,7 +18,7 @@ import trustme
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
-from waiting import wait_for
+from waiting import PATIENCE_S, wait_for
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
@@ -186,7 +186,7 @@ def test_log_is_coloured_on_a_terminal(echo: Path) -> None:
         with suppress(OSError):  # how Linux says that the other side is closed
             while more := os.read(screen, 65536):
                 shown += more.decode("utf-8", "replace")
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
     os.close(screen)
     (loaded,) = [line for line in shown.splitlines() if "Successfully loaded servable version {name: echo" in line]
     (ready,) = [line for line in shown.splitlines() if "ready: echo" in line]
