@@ -42,5 +42,5 @@ def bug_response(error: BaseException) -> RestResponse:
 
 
 def html_page(status: HTTPStatus) -> RestResponse:
-    """The response to a request that is none of the REST API."""
+    """The response to a request that the REST API does not know."""
     return RestResponse(status.value, error_page(status), b"text/html", Code.UNKNOWN)

@@ -150,7 +150,7 @@ def _is_run(frame: FrameType | None) -> bool:
 
 
 def _pool_of(native_thread: int) -> str:
-    """The pool of TensorFlow's that a thread belongs to; "" if it is none of theirs."""
+    """The pool of TensorFlow that a thread belongs to; "" for any other thread."""
     try:
         name = Path(f"/proc/self/task/{native_thread}/comm").read_text(encoding="utf-8")
     except OSError:
