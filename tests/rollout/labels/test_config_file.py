@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -35,8 +36,9 @@ def test_readers_see_one_of_both(tmp_path: Path) -> None:
     done = threading.Event()
 
     def read() -> None:
-        while not done.is_set():
-            seen.add(file.read_text())
+        with file.open("rb") as opened:
+            while not done.is_set():  # as TensorFlow reads files: all bytes of the file's size at once
+                seen.add(os.pread(opened.fileno(), os.fstat(opened.fileno()).st_size, 0).decode())
 
     reader = threading.Thread(target=read)
     reader.start()
