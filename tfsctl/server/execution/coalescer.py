@@ -293,7 +293,7 @@ class RequestCoalescer:
                 return batch.executor.run(run)
         except RunCrashedError:
             if is_on_loop:
-                return None  # nor may each run alone be on the loop
+                return None  # the requests are run again in a thread
         except ServingError:
             pass  # one request may be at fault: each is run alone
         except Exception:  # bugs end here: each request is run alone, and gets its own answer
@@ -347,7 +347,7 @@ class RequestCoalescer:
         self._dispatch()
 
     def _outcome_alone(self, run: PendingRun, payload: object, *, timeout_ms: int) -> object:
-        """Run a request on this thread: the arrays or the codec's answer, the error, or None if the codec has none."""
+        """Run a request on this thread: its arrays, its codec's answer, or an error; None if the codec cannot convert it."""
         try:
             if run.answer_alone is not None and run.is_small and self._timing.runs_inline:
                 return self._timing.run_inline(partial(run.answer_alone, self._session, payload))

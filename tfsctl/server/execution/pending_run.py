@@ -98,7 +98,7 @@ class PendingRun:
         """Equal for requests that may be in one batch."""
         self.answer: asyncio.Future[Any]
         self.answer_alone: Callable[[Session, Any], object] | None = None
-        """Makes the codec's answer from the payload, and a run in this thread; None if a run alone is as any other."""
+        """Runs the payload alone in this thread and returns the codec's answer. None: it is run like a batch of one."""
         self.is_queued = False
         """Whether it is in a FairQueue."""
         self.is_waiting = False
