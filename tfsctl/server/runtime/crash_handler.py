@@ -35,7 +35,7 @@ from tfsctl.server.runtime.session import Session
 Report = Callable[[str], object]
 """Called with the name of the signal. It must not wait for anything."""
 
-_RUNS = (Session.run.__code__, Session.run_values.__code__)  # the only code that runs sessions of requests
+_RUN = Session._run_tensors.__code__  # noqa: SLF001 - the only code that runs sessions of requests
 _CRASHES = (signal.SIGABRT, signal.SIGFPE)
 _BETWEEN_OPERATIONS, _WITHIN_OPERATIONS = "tf_Compute", "tf_numa_"  # how the threads of TensorFlow's pools are named
 _REPORT_S = 30
@@ -115,9 +115,7 @@ def _crashed_in_pool(name: str) -> bool:
     pool = _pool_of(get_native_id())
     frames = sys._current_frames().items()  # noqa: SLF001 - there is no other way to know what other threads run
     is_between = pool == _BETWEEN_OPERATIONS  # where no inline run has anything
-    runs = {
-        thread for thread, frame in frames if _is_run(frame) and not (is_between and frame.f_locals.get("inline", True))
-    }
+    runs = {thread for thread, frame in frames if _is_run(frame) and not (is_between and frame.f_locals["inline"])}
     runs -= _lost
     if not pool or not runs or runs - _watched.keys() or _left_in(pool) < _MIN_LEFT:
         return False
@@ -146,7 +144,7 @@ def _report_pool_crashes() -> None:
 
 
 def _is_run(frame: FrameType | None) -> bool:
-    return frame is not None and frame.f_code in _RUNS
+    return frame is not None and frame.f_code is _RUN
 
 
 def _pool_of(native_thread: int) -> str:

@@ -115,6 +115,8 @@ class Session:
                 library.TF_DeleteBuffer(copied)
             library.TF_DeleteSessionOptions(options)
         self._session_run = library.TF_SessionRun
+        short_calls = capi.gil_held()
+        self._get_code, self._delete_tensor = short_calls.TF_GetCode, short_calls.TF_DeleteTensor
         self._inline = _run_options(protos.RunOptions(inter_op_thread_pool=-1))  # -1: in the caller's thread
         self._inline_address = c.addressof(self._inline.contents)
         meta_graph = meta_graph or MetaGraph()
@@ -222,7 +224,6 @@ class Session:
         arguments = self._run_arguments.get((len(endpoints), *endpoints, *fetches))
         if arguments is None:
             arguments = self._new_arguments(endpoints, fetches)
-        library, status = capi.gil_held(), capi.status()
         feeds_array, fetches_array = arguments.feed_pointers(), arguments.fetch_pointers()
         timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
         arrays: Arrays | None = None
@@ -230,33 +231,18 @@ class Session:
         try:
             for index, (_, array) in enumerate(feeds):
                 feeds_array[index] = capi.new_tensor(array)
-            self._session_run(
-                self._session,
-                self._inline_address if inline else timed,
-                arguments.feed_ends,
-                feeds_array,
-                arguments.feed_count,
-                arguments.fetch_ends,
-                fetches_array,
-                arguments.fetch_count,
-                None,
-                0,
-                None,
-                status,
-            )
-            if library.TF_GetCode(status):
-                capi.check()
+            self._run_tensors(arguments, feeds_array, fetches_array, inline=inline, options=timed)
             arrays = [capi.read_tensor(tensor or 0) for tensor in fetches_array]
         finally:
             if self._recorder.is_active:
                 seconds, sent = perf_counter() - start_s, capi.tensor_bytes([array for _, array in feeds])
                 self._recorder.graph_run(seconds, sent, None if arrays is None else capi.tensor_bytes(arrays))
-            delete = (library if inline else capi.gil_released()).TF_DeleteTensor  # a large tensor takes long
+            delete = self._delete_tensor if inline else capi.gil_released().TF_DeleteTensor  # a large tensor takes long
             for tensor in (*feeds_array, *fetches_array):
                 if tensor:
                     delete(tensor)
             if timed is not None:
-                library.TF_DeleteBuffer(timed)
+                capi.gil_held().TF_DeleteBuffer(timed)
         return arrays
 
     def are_floats(self, fetches: Sequence[Endpoint]) -> bool:
@@ -276,39 +262,55 @@ class Session:
         arguments = self._run_arguments.get((1, feed, *fetches))
         if arguments is None:
             arguments = self._new_arguments([feed], fetches)
-        library, status = capi.gil_held(), capi.status()
         feeds_array, fetches_array = arguments.feed_pointers(), arguments.fetch_pointers()
         outputs = None
         start_s = perf_counter()
         tensor = feeds_array[0] = capi.new_values_tensor(number, shape, values)
         try:
-            self._session_run(
-                self._session,
-                self._inline_address,
-                arguments.feed_ends,
-                feeds_array,
-                1,
-                arguments.fetch_ends,
-                fetches_array,
-                arguments.fetch_count,
-                None,
-                0,
-                None,
-                status,
-            )
-            if library.TF_GetCode(status):
-                capi.check()
+            self._run_tensors(arguments, feeds_array, fetches_array, inline=True)
             outputs = [capi.read_values(fetched or 0) for fetched in fetches_array]
         finally:
             if self._recorder.is_active:
                 sent = len(values) + (capi.TSTRING_BYTES if number == dtypes.STRING.number else 0)
                 received = None if outputs is None else sum([len(memory) for _, memory in outputs])
                 self._recorder.graph_run(perf_counter() - start_s, sent, received)
-            library.TF_DeleteTensor(tensor)
+            self._delete_tensor(tensor)
             for fetched in fetches_array:
                 if fetched:
-                    library.TF_DeleteTensor(fetched)
+                    self._delete_tensor(fetched)
         return outputs
+
+    def _run_tensors(
+        self,
+        arguments: _RunArguments,
+        feeds: c.Array[c.c_void_p],
+        fetches: c.Array[c.c_void_p],
+        *,
+        inline: bool,
+        options: object = None,
+    ) -> None:
+        """Call TF_SessionRun with pointers to tensors, which fills in `fetches`. Raises ServingError if it fails.
+
+        `options` are the RunOptions of a run that is not inline. `crash_handler` recognizes a run by this method's frame,
+        and by the local variable `inline` whether it is inline.
+        """
+        status = capi.status()
+        self._session_run(
+            self._session,
+            self._inline_address if inline else options,
+            arguments.feed_ends,
+            feeds,
+            arguments.feed_count,
+            arguments.fetch_ends,
+            fetches,
+            arguments.fetch_count,
+            None,
+            0,
+            None,
+            status,
+        )
+        if self._get_code(status):
+            capi.check()
 
     def _new_arguments(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _RunArguments:
         arguments = _RunArguments(feeds, fetches)
