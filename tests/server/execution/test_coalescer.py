@@ -75,17 +75,26 @@ class Harness:
         crashes = CrashedRuns("m", 1, self.session, NullRecorder())  # type: ignore[arg-type]
         self.coalescer = RequestCoalescer(self.session, "m", asyncio.get_running_loop(), self.limits, crashes)  # type: ignore[arg-type]
 
-    def submit(self, *values: float, may_merge: bool = True, client: object = None, **options: Any) -> PendingRun:
+    def submit(
+        self,
+        *values: float,
+        may_merge: bool = True,
+        deadline_s: float | None = None,
+        client: object = None,
+        is_alone: bool = False,
+    ) -> PendingRun:
         """Queue a request."""
         feeds = [(X, np.array(values, np.float32))]
-        run = PendingRun.of_feeds(feeds, (Y,), may_merge=may_merge, client=client, **options)
+        run = PendingRun.of_feeds(feeds, (Y,), may_merge=may_merge, deadline_s=deadline_s)
+        run.client, run.is_alone = client, is_alone
         run.answer = asyncio.get_running_loop().create_future()
         self.coalescer.submit(run)
         return run
 
     def submit_number(self, number: float, codec: Doubler, *, is_alone: bool = False) -> PendingRun:
         """Queue a request with a codec."""
-        run = PendingRun((X,), (Y,), number, rows=1, nbytes=8, merge_key=codec, codec=codec, is_alone=is_alone)
+        run = PendingRun.of_payload(number, codec, rows=1, nbytes=8, may_merge=True, deadline_s=None)
+        run.is_alone = is_alone
         run.answer = asyncio.get_running_loop().create_future()
         self.coalescer.submit(run)
         return run

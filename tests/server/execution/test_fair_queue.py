@@ -18,7 +18,9 @@ def pending() -> Iterator[Callable[[str], PendingRun]]:
 
     def make(client: str) -> PendingRun:
         async def run() -> PendingRun:
-            return PendingRun([], [], b"payload", rows=1, nbytes=7, client=client)
+            run = PendingRun([], [], b"payload", rows=1, nbytes=7)
+            run.client = client
+            return run
 
         return loop.run_until_complete(run())
 

@@ -70,7 +70,8 @@ class Model:
 
     def submit(self, array: np.ndarray, *, is_alone: bool = False, may_merge: bool = False) -> PendingRun:
         """A request."""
-        run = PendingRun.of_feeds([(X, array)], self.fetches, may_merge=may_merge, is_alone=is_alone)
+        run = PendingRun.of_feeds([(X, array)], self.fetches, may_merge=may_merge)
+        run.is_alone = is_alone
         run.answer = asyncio.get_running_loop().create_future()
         self.queue.submit(run)
         return run

@@ -52,8 +52,8 @@ class PendingRun:
     A DirectRun, which has no such future, has its own `is_done` and `settle`.
 
     `payload` is the arrays of its feeds, in order, or what its codec converts to them. `merge_key` is equal for requests
-    whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a
-    time.monotonic() moment. `is_alone` tells that no other request was around when this one was submitted.
+    whose rows may be merged, None if they may not be. `deadline_s` is a time.monotonic() moment. Set before a request is
+    submitted: `client` identifies its connection, `is_alone` tells that no other request is around.
     """
 
     __slots__ = (
@@ -85,15 +85,15 @@ class PendingRun:
         nbytes: int,
         merge_key: object = None,
         deadline_s: float | None = None,
-        client: object = None,
-        is_alone: bool = False,
         codec: Codec | None = None,
     ) -> None:
         self.feeds, self.fetches = feeds, fetches
         self.payload: Any = payload
         """Arrays, or what the codec takes."""
         self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
-        self.deadline_s, self.client, self.is_alone, self.codec = deadline_s, client, is_alone, codec
+        self.deadline_s, self.codec = deadline_s, codec
+        self.client: object = None
+        self.is_alone = False
         self.key: object = merge_key or codec or (*feeds, *fetches)
         """Equal for requests that may be in one batch."""
         self.answer: asyncio.Future[Any]
@@ -114,8 +114,6 @@ class PendingRun:
         *,
         may_merge: bool,
         deadline_s: float | None = None,
-        client: object = None,
-        is_alone: bool = False,
     ) -> Self:
         """A request whose tensors have been converted already."""
         if len(feeds) == 1:  # as below, without the loops
@@ -133,16 +131,22 @@ class PendingRun:
                 merge_key = fetches, arrays[0].dtype.char, shape[1:]
             else:
                 merge_key = _merge_key(fetches, arrays, rows)
+        return cls(endpoints, fetches, arrays, rows=rows, nbytes=nbytes, merge_key=merge_key, deadline_s=deadline_s)
+
+    @classmethod
+    def of_payload(
+        cls, payload: object, codec: Codec, *, rows: int, nbytes: int, may_merge: bool, deadline_s: float | None
+    ) -> Self:
+        """A request whose payload of `nbytes` its codec converts, together with those of others."""
         return cls(
-            endpoints,
-            fetches,
-            arrays,
+            codec.feeds,
+            codec.fetches,
+            payload,
             rows=rows,
             nbytes=nbytes,
-            merge_key=merge_key,
+            merge_key=codec if may_merge else None,
             deadline_s=deadline_s,
-            client=client,
-            is_alone=is_alone,
+            codec=codec,
         )
 
     @property

@@ -71,16 +71,8 @@ class Servable:
         `deadline_s` is a time.monotonic() moment; after it, DEADLINE_EXCEEDED is raised. `signature` is the name of the
         signature if all feeds and fetches belong to one.
         """
-        request = current_request.get()
         return self._wait_for(
-            PendingRun.of_feeds(
-                feeds,
-                fetches,
-                may_merge=self.may_merge(signature),
-                deadline_s=deadline_s,
-                client=request and request.client,
-                is_alone=request is not None and request.is_alone,
-            )
+            PendingRun.of_feeds(feeds, fetches, may_merge=self.may_merge(signature), deadline_s=deadline_s)
         )
 
     def run_payload(
@@ -97,20 +89,9 @@ class Servable:
 
         Returns None if the payload could not be converted together with others. Only if `accepts_codecs`.
         """
-        request = current_request.get()
+        may_merge = self.may_merge(signature)
         return self._wait_for(
-            PendingRun(
-                codec.feeds,
-                codec.fetches,
-                payload,
-                rows=rows,
-                nbytes=nbytes,
-                merge_key=codec if self.may_merge(signature) else None,
-                deadline_s=deadline_s,
-                client=request and request.client,
-                is_alone=request is not None and request.is_alone,
-                codec=codec,
-            )
+            PendingRun.of_payload(payload, codec, rows=rows, nbytes=nbytes, may_merge=may_merge, deadline_s=deadline_s)
         )
 
     def may_merge(self, signature: str) -> bool:
@@ -118,7 +99,10 @@ class Servable:
         return signature in self._row_independent
 
     async def _wait_for(self, run: PendingRun) -> Any:  # noqa: ANN401 - arrays, or what the codec makes
-        """Queue a request and wait for its answer. The session is not closed before that."""
+        """Queue the run of the current request and wait for its answer. The session is not closed before that."""
+        request = current_request.get()
+        if request is not None:
+            run.client, run.is_alone = request.client, request.is_alone
         answer = run.answer = asyncio.get_running_loop().create_future()
         try:
             self.submit(run)

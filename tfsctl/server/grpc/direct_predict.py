@@ -76,15 +76,9 @@ class DirectPredict:
         kind, values = request.kind, request.values
         codec = codec_for(kind, servable, service, self._threads, as_content=self._as_content)
         if codec is not None and (codec.answers_alone or not exchange.is_alone):
-            run = DirectRun(
-                codec.feeds,
-                codec.fetches,
-                values,
-                rows=1,
-                nbytes=len(values),
-                merge_key=codec if servable.may_merge(codec.signature) else None,
-                deadline_s=deadline_s,
-                codec=codec,
+            may_merge = servable.may_merge(codec.signature)
+            run = DirectRun.of_payload(
+                values, codec, rows=1, nbytes=len(values), may_merge=may_merge, deadline_s=deadline_s
             )
             if codec.answers_alone:
                 run.answer_alone = codec.answer_alone

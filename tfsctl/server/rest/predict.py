@@ -111,15 +111,10 @@ class RestPredict:
         codec = servable.codecs.get((signature, count)) or self._new_codec(servable, signature, count)
         if codec is None:
             return False
-        run = DirectRun(
-            codec.feeds,
-            codec.fetches,
-            (rows, body),
-            rows=count,
-            nbytes=len(body),
-            merge_key=codec if servable.may_merge(signature) else None,
-            deadline_s=None if self._timeout_s is None else time.monotonic() + self._timeout_s,
-            codec=codec,
+        may_merge, deadline_s = servable.may_merge(signature), self._deadline_s()
+        payload, nbytes = (rows, body), len(body)
+        run = DirectRun.of_payload(
+            payload, codec, rows=count, nbytes=nbytes, may_merge=may_merge, deadline_s=deadline_s
         )
         run.begin(exchange, servable, finish)
         return True
