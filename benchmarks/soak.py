@@ -1,7 +1,7 @@
 """Full load for minutes while versions come and go: does a request fail, does memory grow?
 
     python benchmarks/soak.py [--minutes 10] [--swap-every 10] [--model amazon_review/1795344751/..] [--connections 16]
-        [--minute-seconds 60]
+        [--minute-seconds 60] [--no-memory]
 
 Serves a model whose answer tells its version, and MODEL too if given (the base directory of a text model: one string
 input `text` [batch]). wrk loads REST and h2load gRPC (Debian: wrk, nghttp2-client) with the given number of connections
@@ -14,7 +14,8 @@ memory. For the level, no version is published until the newest ones alone are s
 seconds: TensorFlow takes 10 MB more for the text model when it runs. Then the load and the attacks pause until the server
 has answered what had arrived, and no thread of it runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
 exit status is 1 if a good request failed, or if the level after a later minute differs from that after the first one by
-more than 3 %. `--minute-seconds 10` makes every minute that short.
+more than 3 %. `--minute-seconds 10` makes every minute that short, and `--no-memory` does not wait for the level of the
+memory.
 """
 
 from __future__ import annotations
@@ -256,6 +257,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--minute-seconds", type=float, default=60.0)
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         failures, drift = soak(options, Path(scratch))
@@ -265,7 +267,8 @@ def main() -> int:
 def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
     """Serve, load, swap versions and check answers for `options.minutes`.
 
-    Return the failures, and by which part the memory level differed from that of the first minute.
+    Return the failures, and by which part the memory level differed from that of the first minute (0 if `options.memory`
+    is false).
     """
     versions = Versions(folder / "scale", options.model, folder / "text")
     models = {"scale": folder / "scale"} | ({"text": folder / "text"} if options.model else {})
@@ -293,13 +296,17 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
                 restart_peak(server.pid)
                 began, before = time.monotonic(), total.requests + sum(seen.requests for _, seen in checks)
                 load.run(options.minute_seconds, total)
-                with versions.paused:
-                    wait_until_served(server, models, versions.newest)
-                    load.run(FIRST_RUNS_S, total)
+                if options.memory:
+                    with versions.paused:
+                        wait_until_served(server, models, versions.newest)
+                        load.run(FIRST_RUNS_S, total)
+                        elapsed_s = time.monotonic() - began
+                        signals.resumed.clear()
+                        with attackers.paused:
+                            levels_mb.append(level_mb(server.pid))
+                else:
                     elapsed_s = time.monotonic() - began
-                    signals.resumed.clear()
-                    with attackers.paused:
-                        levels_mb.append(level_mb(server.pid))
+                    levels_mb.append(own_mb(server.pid))
                 requests = total.requests + sum(seen.requests for _, seen in checks) - before
                 failures = len(total.failures) + sum(len(seen.failures) for _, seen in checks)
                 print(
@@ -315,8 +322,9 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
     for _, seen in checks:
         total.requests += seen.requests
         total.failures += seen.failures
-    drift = max(abs(mb / levels_mb[0] - 1) for mb in levels_mb)
-    print(f"{total.requests} requests, {len(total.failures)} failures, memory within {drift:.1%} of the first minute's")
+    drift = max(abs(mb / levels_mb[0] - 1) for mb in levels_mb) if options.memory else 0.0
+    memory = f", memory within {drift:.1%} of the first minute's" if options.memory else ""
+    print(f"{total.requests} requests, {len(total.failures)} failures{memory}")
     for failure in total.failures[:20]:
         print(f"FAILURE {failure}")
     return total.failures, drift

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,41 +15,60 @@ from model_servers import Served, clean_environment
 from tfsctl.cli import app
 from tfsctl.cli.registry import COMMANDS
 
-# Runs one command line as `tfsctl` would, then tells which modules were loaded.
+# Runs command lines as `tfsctl` would, one after another, then tells which modules each of them loaded.
 _PROBE = """
-import json, sys
+import io, json, sys
 from tfsctl.__main__ import main
-code = main(sys.argv[1:])
-print(json.dumps({"code": code, "modules": sorted(sys.modules)}), file=sys.stderr)
+found, before = [], set()
+for argv, stdin in json.loads(sys.argv[1]):
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+    code = main(argv)
+    found.append([code, sorted(set(sys.modules) - before)])
+    before = set(sys.modules)
+print(json.dumps(found), file=sys.stderr)
 """
 HEAVY = {"grpc", "httpx", "numpy", "rich", "prompt_toolkit", "google.protobuf", "uvloop", "asyncio"}
+CLIENT_COMMANDS = (
+    (["predict", "2"], ""),
+    (["predict", "2", "--dry-run"], ""),
+    (["status"], ""),
+    (["predict", "-i", "x=2", "--json"], ""),
+    (["regress", "--signature", "regress_x_to_y", "x=1"], ""),
+    (["predict"], "2\n"),
+    (["metadata"], ""),
+    (["repl"], "2\n:metadata\n:json\n3\n"),
+)
 
 
-def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
-    """The modules that a new interpreter has loaded after a command, which must succeed."""
+def loaded_by_each(where: Path, *runs: tuple[Sequence[object], str]) -> list[set[str]]:
+    """The modules that each command, given with its stdin, adds to those of a new interpreter. All must succeed."""
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, *map(str, argv)],
+        [sys.executable, "-c", _PROBE, json.dumps([([*map(str, argv)], stdin) for argv, stdin in runs])],
         env=clean_environment(where),
-        input=stdin,
         capture_output=True,
         text=True,
         timeout=240,
         check=True,
     )
-    document = json.loads(done.stderr.splitlines()[-1])
-    assert document["code"] == 0, done.stderr
-    return set(document["modules"])
+    found = json.loads(done.stderr.splitlines()[-1])
+    assert [code for code, _ in found] == [0] * len(runs), done.stderr
+    return [set(modules) for _, modules in found]
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)],
-    ids=" ".join,
-)
-def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) -> None:
+def loaded_by(where: Path, *argv: object) -> set[str]:
+    """The modules that a new interpreter has loaded after a command, which must succeed."""
+    (modules,) = loaded_by_each(where, (argv, ""))
+    return modules
+
+
+def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
     """Help loads neither TensorFlow nor a client nor a terminal library."""
-    modules = loaded_by(tmp_path, *argv)
-    assert not modules & (HEAVY | {"tensorflow", "keras"})
+    lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+    loaded = loaded_by_each(tmp_path, *((line, "") for line in lines))
+    heavy = {
+        " ".join(line): modules & (HEAVY | {"tensorflow", "keras"}) for line, modules in zip(lines, loaded, strict=True)
+    }
+    assert heavy == dict.fromkeys(heavy, frozenset())
 
 
 def test_listing_commands_loads_none(tmp_path: Path) -> None:
@@ -69,29 +89,20 @@ def test_commands_do_not_import_each_other(tmp_path: Path) -> None:
     assert not modules & others
 
 
-@pytest.mark.parametrize("over", ["rest", "grpc"])
-@pytest.mark.parametrize(
-    ("argv", "stdin"),
-    [
-        (["predict", "2"], ""),
-        (["predict", "2", "--dry-run"], ""),
-        (["status"], ""),
-        (["predict", "-i", "x=2", "--json"], ""),
-        (["regress", "--signature", "regress_x_to_y", "x=1"], ""),
-        (["predict"], "2\n"),
-        (["metadata"], ""),
-        (["repl"], "2\n:metadata\n:json\n3\n"),
-    ],
-)
+@pytest.mark.parametrize(("over", "library", "other"), [("rest", "httpx", "grpc"), ("grpc", "grpc", "httpx")])
 def test_client_commands_never_load_tensorflow(
-    served: Served, tmp_path: Path, over: str, argv: list[str], stdin: str
+    served: Served, tmp_path: Path, over: str, library: str, other: str
 ) -> None:
     """Each transport loads only its own client library."""
     port = served.rest_port if over == "rest" else served.grpc_port
     options = [f"--{over}", "--host", served.host, "--port", port, "--model", "half_plus_two"]
-    modules = loaded_by(tmp_path, *argv, *options, stdin=stdin)
-    assert not modules & {"tensorflow", "keras", "rich", "prompt_toolkit"}
-    assert ("httpx" in modules, "grpc" in modules) == (over == "rest", over == "grpc")
+    loaded = loaded_by_each(tmp_path, *(([*argv, *options], stdin) for argv, stdin in CLIENT_COMMANDS))
+    unwanted = {
+        " ".join(argv): modules & {"tensorflow", "keras", "rich", "prompt_toolkit", other}
+        for (argv, _), modules in zip(CLIENT_COMMANDS, loaded, strict=True)
+    }
+    assert unwanted == dict.fromkeys(unwanted, frozenset())
+    assert library in loaded[0]
 
 
 def test_reading_a_directory_loads_no_client(echo_dir: Path, tmp_path: Path) -> None:

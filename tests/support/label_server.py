@@ -1,6 +1,7 @@
-"""A model on a pretended server, kept in files, whose labels can be changed; and a command that is killed at a step.
+"""A model on a pretended server, kept in files, whose labels can be changed; and commands that are killed at a step.
 
-`python label_server.py FOLDER STEP` moves `stable` from version 1 to 2, and kills itself at the step with that number.
+`python label_server.py FOLDER` forks one process after another. Process N moves `stable` from version 1 to 2 in FOLDER/N,
+and kills itself at its step N. The first one with fewer than N steps is the last. Prints their exit statuses as JSON.
 """
 
 from __future__ import annotations
@@ -103,8 +104,23 @@ class FakeModel:
 
 
 def main() -> None:
-    """Promote version 2, and die at a step. Ends with 0 if there are fewer steps."""
-    folder, deadly = Path(sys.argv[1]), int(sys.argv[2])
+    """Fork until a process has fewer steps than its number."""
+    statuses: list[int] = []
+    while not statuses or statuses[-1] < 0:
+        number = len(statuses) + 1
+        pid = os.fork()
+        if not pid:
+            folder = Path(sys.argv[1], str(number))
+            os.environ["TFSCTL_STATE_DIR"] = str(folder / "state")
+            promote_and_die(folder, number)
+            os._exit(0)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    sys.stdout.write(json.dumps(statuses))
+
+
+def promote_and_die(folder: Path, deadly: int) -> None:
+    """Promote version 2, and kill this process at a step. Returns if there are fewer steps."""
+    folder.mkdir()
     FakeModel(folder)
     count = 0
 
