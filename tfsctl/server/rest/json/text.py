@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tfsctl.server.rest.json.grisu import digits_of
 
@@ -125,54 +126,38 @@ def float_texts(array: np.ndarray) -> list[str]:
         return _shortest(array.tolist(), _PACK_DOUBLE, 17)
     if array.size < _MANY_VALUES:
         return _shortest(array.tolist(), _PACK_FLOAT, 9)
-    with np.errstate(invalid="ignore"):  # signalling NaNs
-        exponents, digits, is_exact = _decimals(array)
-    if not is_exact.all():
-        texts = iter(_decimal_texts(array[is_exact], exponents[is_exact], digits[is_exact]))
-        others = iter(_shortest(array[~is_exact].tolist(), _PACK_FLOAT, 9))
-        return [next(texts if exact else others) for exact in is_exact.tolist()]
-    return _decimal_texts(array, exponents, digits)
+    decimals = orjson.dumps(_decimals(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    texts = decimals[1:-1].decode().split(",")
+    if b"n" in decimals:  # null
+        others = [index for index, text in enumerate(texts) if text == "null"]
+        for index, text in zip(others, _shortest(array[others].tolist(), _PACK_FLOAT, 9), strict=True):
+            texts[index] = text
+    return texts
 
 
-def _decimals(array: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Float32 values as decimals: exponents of their first digits, nine digits as integers, and which ones are exact.
+def _decimals(array: np.ndarray) -> np.ndarray:
+    """Float32 values rounded to six digits if they read back as the same value, else to nine, as float64.
+
+    The shortest text of such a float64 has just these digits. NaN for values below 0.0001 or from 10**6 on.
 
     A value has 24 significant bits. Its product with a power of ten up to 10**12 therefore has at most 53, so float64
-    holds it exactly, and rounding it gives the same digits as correctly rounded formatting. That covers 0.0001 to 10**6.
-    Six digits are divided back: the quotient is what their text is read as.
+    holds it exactly, and rounding it gives the same digits as correctly rounded formatting. Divided by that power they
+    are the float64 that their text is read as.
     """
-    size = np.abs(array)
-    exact = size.astype(np.float64)
-    is_exact = (exact >= 1e-4) & (exact < 1e6)
-    exact[~is_exact] = 1.0
-    exponents = np.floor(np.log10(exact)).astype(np.int64).clip(-4, 5)
-    short_scale = _POWERS_OF_TEN[5 - exponents]
-    short = np.rint(exact * short_scale)
-    long = np.rint(exact * _POWERS_OF_TEN[8 - exponents])
-    # The logarithm may be off by one near a power of ten, and rounding may reach the next one.
-    is_exact &= (short >= 1e5) & (short < 1e6) & (long >= 1e8) & (long < 1e9)
-    digits = np.where((short / short_scale).astype(np.float32) == size, short * 1000, long).astype(np.int64)
-    return exponents, digits, is_exact
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        exact = array.astype(np.float64)
+        forms = _POWERS_OF_TEN.searchsorted(np.abs(exact), "right")
+        scale = _SIX_DIGITS[forms]
+        short = np.rint(exact * scale) / scale
+        scale = _NINE_DIGITS[forms]
+        return np.where(short.astype(np.float32) == array, short, np.rint(exact * scale) / scale)
 
 
-def _decimal_texts(array: np.ndarray, exponents: np.ndarray, digits: np.ndarray) -> list[str]:
-    """The texts of decimals, without trailing zeros but with at least one digit after the point."""
-    count = len(digits)
-    texts = ("%d " * count % tuple(digits.tolist())).split()
-    forms = (exponents + np.where(np.signbit(array), len(_PREFIXES) // 2, 0) + 4).tolist()
-    return [
-        prefix + text.rstrip("0")
-        if not (whole := _WHOLE_DIGITS[form])
-        else f"{prefix}{text[:whole]}.{text[whole:].rstrip('0') or '0'}"
-        for form, text in zip(forms, texts, strict=True)
-        for prefix in (_PREFIXES[form],)
-    ]
-
-
-_MANY_VALUES = 48  # from here on numpy is faster
-_POWERS_OF_TEN = np.array([10.0**power for power in range(13)])
-_PREFIXES = [sign + ("" if power >= 0 else "0." + "0" * (-power - 1)) for sign in ("", "-") for power in range(-4, 6)]
-_WHOLE_DIGITS = [max(0, power + 1) for _ in range(2) for power in range(-4, 6)]
+_MANY_VALUES = 10  # from here on numpy and orjson are faster; for 80 values they take a third of the time
+_POWERS_OF_TEN = np.array([10.0**power for power in range(-4, 7)])
+# By the number of these powers that a value reaches: what makes six (nine) digits of it a whole number.
+_SIX_DIGITS = np.array([np.nan, *[10.0 ** (5 - power) for power in range(-4, 6)], np.nan])
+_NINE_DIGITS = 1000 * _SIX_DIGITS
 _PACK_FLOAT, _PACK_DOUBLE = struct.Struct("f").pack, struct.Struct("d").pack
 
 
