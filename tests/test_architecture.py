@@ -140,7 +140,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"envoy", "webhook"},
         {"rollout_state"},
         {"front_files"},
-        {"children", "operations", "request_counter", "shadow_decisions"},
+        {"children", "operations", "request_counter", "rollout_report", "shadow_decisions"},
         {"backends", "decisions", "handover"},
         {"child_supervisor", "exposure_counter", "shadow_runner"},
         {"supervisor"},

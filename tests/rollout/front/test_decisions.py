@@ -13,7 +13,7 @@ import pytest
 
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.rollout.front import decisions, shadow_decisions
+from tfsctl.rollout.front import decisions, rollout_report, shadow_decisions
 from tfsctl.rollout.front.envoy import admin
 from tfsctl.rollout.front.envoy.admin import RequestCounts
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, ProcessRef, SlotState
@@ -183,7 +183,7 @@ def test_a_slow_canary_is_rolled_back(state: FrontState) -> None:
     assert after.rollout is not None
     assert after.rollout.status == "rolled_back"
     assert "6 of 10 took 50 ms or more, stable 1 of 90" in after.rollout.reason
-    assert decisions.report(after, "front")["rollout"]["breach_at"] == 200
+    assert rollout_report.report(after, "front")["rollout"]["breach_at"] == 200
 
 
 def test_no_step_ends_before_the_threshold_of_slow_requests_is_measured(state: FrontState) -> None:

@@ -263,7 +263,7 @@ def _needed_samples(min_agreement: float, alpha: float) -> int:
 
 
 def _report(front: TrackedServer, state: FrontState) -> dict[str, Any]:
-    from tfsctl.rollout.front.decisions import report
+    from tfsctl.rollout.front.rollout_report import report
 
     found: dict[str, Any] | None = report(state, front.record.name)["rollout"]
     if found is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfsctl.errors import EngineError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
-from tfsctl.rollout.front import decisions
+from tfsctl.rollout.front import rollout_report
 from tfsctl.rollout.front.envoy.admin import reopen_logs
 from tfsctl.rollout.front.envoy.routes import PROTOCOLS, SLOTS, cluster
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
@@ -36,7 +36,7 @@ class ExposureCounter:
                 for slot in SLOTS
                 for protocol in PROTOCOLS
             }
-            self._test = (rollout.plan.experiment, decisions.describe_test(rollout), version_of)
+            self._test = (rollout.plan.experiment, rollout_report.describe_test(rollout), version_of)
         if self._test is None:
             return
         try:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from tfsctl.engines import state_dir
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.errors import EngineError, ServerUnreachable, TfsctlError
-from tfsctl.rollout.front import backends, children, decisions, handover, shadow_decisions, webhook
+from tfsctl.rollout.front import backends, children, decisions, handover, rollout_report, shadow_decisions, webhook
 from tfsctl.rollout.front.child_supervisor import ChildSupervisor
 from tfsctl.rollout.front.envoy.admin import read_statistics
 from tfsctl.rollout.front.envoy.routes import PROTOCOLS, Slot, route_document
@@ -204,9 +204,9 @@ class Supervisor:
         if new.shadow is not None and (old.shadow is None or new.shadow.status != old.shadow.status):
             self._say(shadow_decisions.describe_shadow(new.shadow))
         if new.rollout is not None and new.rollout != old.rollout:
-            self._say(decisions.describe(new.rollout))
+            self._say(rollout_report.describe(new.rollout))
             if new.rollout.plan.on_change is not None:
-                webhook.post(new.rollout.plan.on_change, decisions.report(new, self._spec.name), self._say)
+                webhook.post(new.rollout.plan.on_change, rollout_report.report(new, self._spec.name), self._say)
 
     def _update_with_routes(self, new: FrontState) -> None:
         """Replace the state, and write its routes. Envoy reads them as soon as the files are renamed.

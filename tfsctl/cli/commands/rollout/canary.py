@@ -122,7 +122,7 @@ def canary(
       tfsctl canary review --version 3 --percent 10 --slow 2xp99 --min-agreement 98%
     """
     from tfsctl.rollout.front import operations, webhook
-    from tfsctl.rollout.front.decisions import report
+    from tfsctl.rollout.front.rollout_report import report
     from tfsctl.rollout.front.rollout_state import RolloutPlan
     from tfsctl.rollout.gate.slow_requests import parse_slow_rule
     from tfsctl.rollout.shadow.shadow_state import ShadowPlan

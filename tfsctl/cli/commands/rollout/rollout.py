@@ -39,7 +39,7 @@ def status(
       tfsctl rollout status review --watch
     """
     from tfsctl.rollout.front import operations
-    from tfsctl.rollout.front.decisions import report
+    from tfsctl.rollout.front.rollout_report import report
 
     front = operations.find_front(name, server=server)
     document = report(operations.read_state(front), front.record.name)
@@ -121,7 +121,7 @@ def finish_on_front(name: str, server: str | None, action: RolloutAction, *, as_
 
 def _finish(name: str | None, server: str | None, action: RolloutAction, *, as_json: bool) -> None:
     from tfsctl.rollout.front import operations
-    from tfsctl.rollout.front.decisions import report
+    from tfsctl.rollout.front.rollout_report import report
 
     front = operations.find_front(name, server=server)
     _answer(report(operations.finish_rollout(front, action), front.record.name), as_json=as_json)
