@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
@@ -418,6 +419,54 @@ def test_a_request_that_was_answered_is_not_kept_until_its_deadline() -> None:
         await asyncio.to_thread(harness.coalescer.close)  # its threads refer to their last work
         assert array() is None
         assert cancelled_array() is None
+
+    with_harness(work)
+
+
+def test_deadlines_that_come_later_and_earlier_are_kept() -> None:
+    """One timer waits for all of them, also for those after a request that was answered at once."""
+
+    async def work(harness: Harness) -> None:
+        await harness.submit(1.0, deadline_s=time.monotonic() + 1000).answer
+        running = await harness.occupy_threads()
+        now_s = time.monotonic()
+        late = [harness.submit(7.0, may_merge=False, deadline_s=now_s + after_s) for after_s in (0.1, 0.02, 0.2)]
+        errors = await asyncio.gather(*[run.answer for run in late], return_exceptions=True)
+        assert {error.code for error in errors if isinstance(error, ServingError)} == {Code.DEADLINE_EXCEEDED}
+        assert time.monotonic() >= now_s + 0.2
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in running])
+
+    with_harness(work)
+
+
+def test_requests_that_were_answered_leave_nothing_behind_whatever_their_deadlines_were() -> None:
+    """Clients choose them, years ahead if they like; one that waits for its deadline does not keep the others."""
+
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        waiting = harness.submit(1.0, may_merge=False, deadline_s=time.monotonic() + 1000)
+        before = len(gc.get_objects())
+        for day in range(1000):
+            harness.coalescer.cancel(harness.submit(1.0, deadline_s=time.monotonic() + 86_400 * day + 2000))
+        gc.collect()
+        assert len(gc.get_objects()) - before < 500
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in [*running, waiting]])
+
+    with_harness(work)
+
+
+def test_a_version_that_is_unloaded_is_not_kept_until_the_deadlines_of_its_requests() -> None:
+    async def work(_harness: Harness) -> None:
+        unloaded = Harness()
+        for seconds in range(10):
+            await unloaded.submit(1.0, deadline_s=time.monotonic() + 1000 + seconds).answer
+        await asyncio.to_thread(unloaded.coalescer.close)
+        coalescer = weakref.ref(unloaded.coalescer)
+        del unloaded
+        gc.collect()
+        assert coalescer() is None
 
     with_harness(work)
 
