@@ -39,11 +39,10 @@ def codec_of(request: CachedRequest, *outputs: str) -> PredictCodec:
 
 
 def cached(array: np.ndarray, cache: PredictRequestCache) -> CachedRequest:
-    """The request for a tensor, as the cache reads it the second time."""
+    """The request for a tensor, as the cache reads it."""
     message: Any = protos.PredictRequest(model_spec={"name": "m"})
     tensors.fill_proto(message.inputs["x"], array, as_content=False)
-    for _ in range(2):
-        request = cache.parse(message.SerializeToString())
+    request = cache.parse(message.SerializeToString())
     assert isinstance(request, CachedRequest)
     return request
 

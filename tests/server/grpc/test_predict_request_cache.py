@@ -58,13 +58,15 @@ def assert_equal_to_official(found: CachedRequest, raw: bytes) -> None:
 def test_strings_of_one_length_share_an_entry(value: bytes, random: Any) -> None:
     """NUL bytes included; a string of another length is another entry."""
     cache = PredictRequestCache()
-    cache.parse(request(text(value)).SerializeToString())
-    other = random.randbytes(len(value))
-    raw = request(text(other)).SerializeToString()
-    found = cache.parse(raw)
-    assert isinstance(found, CachedRequest)
-    assert_equal_to_official(found, raw)
-    assert not isinstance(cache.parse(request(text(value + b"x")).SerializeToString()), CachedRequest)
+    entries = []
+    for sent in (value, random.randbytes(len(value)), value + b"x"):
+        raw = request(text(sent)).SerializeToString()
+        found = cache.parse(raw)
+        assert isinstance(found, CachedRequest)
+        assert_equal_to_official(found, raw)
+        entries.append(found._entry)
+    assert entries[0] is entries[1]
+    assert entries[0] is not entries[2]
 
 
 @given(st.data(), st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]), st.booleans())
@@ -74,16 +76,16 @@ def test_floats_and_tensor_content_are_cached(data: st.DataObject, name: str, as
     cache = PredictRequestCache()
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))
     dtype = dtypes.BY_NAME[name].numpy
-    one, other = (data.draw(hnp.arrays(dtype, shape)) for _ in range(2))
-    cache.parse(request(one, as_content=as_content).SerializeToString())
-    raw = request(other, as_content=as_content).SerializeToString()
-    found = cache.parse(raw)
-    if isinstance(found, CachedRequest):
-        assert_equal_to_official(found, raw)
-    else:
-        assert not found.inputs["x0"].tensor_content
-        assert name not in ("float32", "float64")
-        assert found == protos.PredictRequest.FromString(raw)
+    for _ in range(2):
+        array = data.draw(hnp.arrays(dtype, shape))
+        raw = request(array, as_content=as_content).SerializeToString()
+        found = cache.parse(raw)
+        if isinstance(found, CachedRequest):
+            assert_equal_to_official(found, raw)
+        else:
+            assert not found.inputs["x0"].tensor_content
+            assert name not in ("float32", "float64")
+            assert found == protos.PredictRequest.FromString(raw)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,20 @@ def test_floats_and_tensor_content_are_cached(data: st.DataObject, name: str, as
         protos.PredictRequest(
             model_spec={"name": "m"},
             inputs={"x": {"dtype": 1, "float_val": [1.0], "tensor_shape": {"dim": [{"size": 1000}] * 2}}},
+        ),
+        protos.PredictRequest(
+            model_spec={"name": "m"},
+            inputs={"x": {"dtype": 1, "float_val": [1.0], "tensor_shape": {"dim": [{"size": -1}] * 2}}},
+        ),
+        protos.PredictRequest(
+            model_spec={"name": "m"},
+            inputs={"x": {"dtype": 1, "float_val": [1.0], "tensor_shape": {"dim": [{"size": 1}] * 100}}},
+        ),
+        protos.PredictRequest(model_spec={"name": "m"}, inputs={"x": {"dtype": 1, "tensor_content": b"\0" * 6}}),
+        protos.PredictRequest(model_spec={"name": "m"}, inputs={"x": {"dtype": 7, "tensor_content": b"\x03abc"}}),
+        protos.PredictRequest(
+            model_spec={"name": "m"},
+            inputs={"x": {"dtype": 1, "tensor_content": b"\0" * 4, "float_val": [1.0]}},
         ),
         request(text(b"long" * 5000)),
         request(text(b"x"), signature_name="long" * 300),

@@ -88,7 +88,7 @@ class DirectPredict:
         return self._begin_arrays(exchange, servable, kind.signature, request.inputs, (), deadline_s)
 
     def _begin_message(self, exchange: Exchange, request: protos.PredictRequest, deadline_s: float | None) -> bool:
-        """Serve a request whose prefix is not known."""
+        """Serve a request that the cache does not hold."""
         sent, spec = request.inputs, request.model_spec
         if not 0 < len(sent) <= _MAX_INPUTS or not spec.name:
             return False

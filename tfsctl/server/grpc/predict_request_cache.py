@@ -17,15 +17,16 @@ from functools import lru_cache
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core import dtypes, protos
+from tfsctl.core.dtypes import DType
 from tfsctl.core.types import ModelRef
-from tfsctl.errors import InvalidInput
 from tfsctl.server.status import invalid_argument
 
 MAX_CACHED_MESSAGE_BYTES = 16 * 1024
 """Larger messages are rarely of equal length, and their parsing is a small part of their cost."""
 MAX_PREFIX_BYTES = 1024
 MAX_LENGTHS, MAX_PREFIXES_PER_LENGTH = 1024, 4  # with the limit above, some megabytes in all
+_MAX_DIMENSIONS = 32  # of an array in all versions of NumPy
 _VALUE_FIELDS = {dtypes.FLOAT: "float_val", dtypes.DOUBLE: "double_val"}  # packed: the values as they are in memory
 
 
@@ -62,7 +63,9 @@ class ValuesKind:
         return np.ndarray(self.shape, self.dtype, values)
 
 
-_kind = lru_cache(1024)(ValuesKind)
+@lru_cache(1024)
+def _kind(signature: str, alias: str, dtype: DType, shape: tuple[int, ...]) -> ValuesKind:
+    return ValuesKind(signature, alias, dtype.numpy, shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class _Entry:
 
 
 class CachedRequest:
-    """A request whose prefix was parsed before. `values` are the bytes after the prefix."""
+    """A request whose prefix is in the cache. `values` are the bytes after the prefix."""
 
     __slots__ = ("_entry", "values")
 
@@ -104,7 +107,7 @@ class CachedRequest:
 
 
 class PredictRequestCache:
-    """Parses PredictRequests, remembering their prefixes. With `is_enabled` off it only parses."""
+    """Parses PredictRequests, and caches their prefixes. With `is_enabled` off it only parses."""
 
     def __init__(self, *, is_enabled: bool = True) -> None:
         self._is_enabled = is_enabled
@@ -119,11 +122,15 @@ class PredictRequestCache:
             if raw.startswith(prefix):
                 return CachedRequest(entry, raw[len(prefix) :])
         request = protos.PredictRequest.FromString(raw)
-        if self._is_enabled and len(raw) <= MAX_CACHED_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
-            if len(self._entries) >= MAX_LENGTHS:
-                self._entries.clear()
-            self._entries[len(raw)] = [new, *entries][:MAX_PREFIXES_PER_LENGTH]
-        return request
+        if not self._is_enabled or len(raw) > MAX_CACHED_MESSAGE_BYTES:
+            return request
+        new = _entry_for(raw, request)
+        if new is None:
+            return request
+        if len(self._entries) >= MAX_LENGTHS:
+            self._entries.clear()
+        self._entries[len(raw)] = [new, *entries][:MAX_PREFIXES_PER_LENGTH]
+        return CachedRequest(new, raw[len(new.prefix) :])
 
 
 def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
@@ -132,25 +139,32 @@ def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
         return None
     (alias,) = request.inputs
     tensor = request.inputs[alias]
-    if math.prod(dim.size for dim in tensor.tensor_shape.dim) > len(raw):
-        return None  # a few values that are repeated to fill a large shape: too expensive to expand here
-    try:
-        array = tensors.from_proto(tensor)
-    except InvalidInput:
+    dtype = dtypes.BY_NUMBER.get(tensor.dtype)
+    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
+    if dtype is None or min(shape, default=1) < 1 or len(shape) > _MAX_DIMENSIONS:
         return None
-    if array.dtype.hasobject and array.size == 1:
-        values = array.item()
-    elif array.dtype.isnative and not array.dtype.hasobject:
-        values = array.tobytes()
-    else:
-        return None
+    values, count = _values_at_end(tensor, dtype), math.prod(shape)
+    is_whole = count == 1 if dtype is dtypes.STRING else len(values) == count * dtype.numpy.itemsize
     prefix = raw[: len(raw) - len(values)]
-    if not values or len(prefix) > MAX_PREFIX_BYTES or not raw.endswith(values):
+    if not values or not is_whole or len(prefix) > MAX_PREFIX_BYTES or not raw.endswith(values):
         return None
     if not _ends_with_values(prefix, values, request):
         return None
     spec = request.model_spec
-    return _Entry(prefix, spec, model_ref(spec), _kind(spec.signature_name, alias, array.dtype, array.shape))
+    return _Entry(prefix, spec, model_ref(spec), _kind(spec.signature_name, alias, dtype, shape))
+
+
+def _values_at_end(tensor: protos.TensorProto, dtype: DType) -> bytes:
+    """The values of a tensor as the bytes that its message may end with; empty for those that are never cached."""
+    content = tensor.tensor_content
+    if dtype is dtypes.STRING:
+        strings = tensor.string_val
+        return strings[0] if len(strings) == 1 and not content else b""
+    if content:
+        return content
+    if dtype in _VALUE_FIELDS:
+        return np.array(getattr(tensor, _VALUE_FIELDS[dtype])[:], dtype.numpy).tobytes()
+    return b""
 
 
 def model_ref(spec: protos.ModelSpec) -> ModelRef:
