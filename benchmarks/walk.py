@@ -5,8 +5,8 @@
 Counts the distinct files in which a function is entered (importing a module does not count):
 
 - REST and gRPC: on the event loop's thread of the embedded server, for one request on an open connection, whose head
-  and shape no earlier request had. The requests before it are different ones. Of several such requests, the files that
-  all of them enter, because the server also does other work meanwhile.
+  and length no earlier request had. After the requests before it, the server runs a quick model on that thread. Of
+  several such requests, the files that all of them enter, because the server also does other work meanwhile.
 - predict TEXT: in all threads of the command.
 - predict --file, per row: files in which more functions are entered for 900 rows than for 300, in requests of 100
   rows, one at a time.
@@ -40,6 +40,8 @@ HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 READY_S = 120.0
 REQUESTS = 8
+REQUESTS_BEFORE = 40  # after which a model that is quick runs on the event loop
+SHORTEST_TEXT = 300  # bytes; the server expects texts between two powers of two to take about the same time
 COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
@@ -81,13 +83,13 @@ def serve(output: str, grpc_port: str, rest_port: str, model: str) -> None:
         senders = {"gRPC": _grpc_sender(int(grpc_port)), "REST": _rest_sender(int(rest_port))}
         files = {}
         for protocol, send in senders.items():
-            for count in range(3, 9):
-                send("word " * count, {})
+            for number in range(REQUESTS_BEFORE):
+                send("w" * (SHORTEST_TEXT + 2 * number), {})
             entered = []
             for number in range(REQUESTS):
                 walk.calls.clear()
                 walk.is_on = True
-                send("word " * (20 + number), {"x-walk": f"{protocol} {number}"})
+                send("w" * (SHORTEST_TEXT + 2 * number + 1), {"x-walk": f"{protocol} {number}"})
                 walk.is_on = False
                 entered.append(set(walk.calls))
             files[protocol] = sorted(set.intersection(*entered))
