@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -48,3 +51,43 @@ def test_the_log_names_the_message_type(tmp_path: Path, caplog: pytest.LogCaptur
         with pytest.raises(ServingError):
             read_config_file(tmp_path / "file", message)
         assert f"Error parsing text-format {message.DESCRIPTOR.full_name}: 1:1: " in caplog.messages[-1]
+
+
+def read_calls() -> int:
+    """How many times this thread has called read() so far (proc_pid_io(5))."""
+    counts = re.search(r"^syscr: (\d+)$", Path("/proc/thread-self/io").read_text(), re.MULTILINE)
+    assert counts is not None
+    return int(counts[1])
+
+
+@pytest.mark.skipif(not os.access("/proc/thread-self/io", os.R_OK), reason="the kernel does not count reads")
+def test_a_file_is_read_at_once(tmp_path: Path) -> None:
+    """A second read could find the end of another content: the file may be rewritten in place."""
+    file = tmp_path / "models.config"
+    file.write_text('model_config_list { config { name: "m" base_path: "/m" } }' + "\n" * 100_000)
+    read_config_file(file, protos.ModelServerConfig())  # imports modules
+    first, before = read_calls(), read_calls()
+    own = before - first
+
+    message = read_config_file(file, protos.ModelServerConfig())
+
+    assert read_calls() - before - own == 1
+    assert message.model_config_list.config[0].name == "m"
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    """As a shell's process substitution is one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as file:
+            for part in (b"model_config_list {", b"\n" * 100_000, b"}"):
+                file.write(part)
+
+    writer = Thread(target=write)
+    writer.start()
+    message = read_config_file(pipe, protos.ModelServerConfig())
+    writer.join()
+
+    assert message.HasField("model_config_list")

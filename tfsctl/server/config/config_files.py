@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 MessageT = TypeVar("MessageT", bound="Message")
 _BYTE_ORDER_MARK = "\ufeff"
+_MAX_GROWTH_BYTES = 1024 * 1024  # of a file that is rewritten between two system calls
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +28,7 @@ def read_config_file(path: str | Path, message: MessageT) -> MessageT:
     from google.protobuf import struct_pb2, text_format  # noqa: F401 - an Any of the text may hold a Struct
 
     try:
-        raw = Path(path).read_bytes()
+        raw = _read_at_once(Path(path))
     except OSError as error:
         raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
     if not raw:
@@ -41,6 +44,19 @@ def read_config_file(path: str | Path, message: MessageT) -> MessageT:
         reason = f"{error.GetLine() or 1}:{error.GetColumn() or 1}: {text or error}{_hint(raw.decode())}"
     log.error("Error parsing text-format %s: %s (%s)", message.DESCRIPTOR.full_name, _visible(reason), path)
     raise invalid_argument(f"Invalid protobuf file: '{path}'")
+
+
+def _read_at_once(path: Path) -> bytes:
+    """The content of a file, read by one system call, as TensorFlow maps it at once.
+
+    Of a file that is rewritten in place meanwhile, a second call could read the end of the new content after the
+    beginning of the old one. A pipe is read to its end.
+    """
+    with path.open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return file.read()
+        return os.read(file.fileno(), status.st_size + _MAX_GROWTH_BYTES)
 
 
 def _hint(text: str) -> str:
