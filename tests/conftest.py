@@ -49,6 +49,7 @@ MARKER_OF_FIXTURE = {
 }
 NOT_UNIT = ("server", "tensorflow", "docs", "docker", "node", "browser")
 GZIP_MAGIC = b"\x1f\x8b"
+SERVER_FORKS = "server_forks"  # the folder of the fork server of model servers, in that of the run
 MEMORY_PER_WORKER = 1.5e9  # a few servers and a process that exports
 
 
@@ -171,7 +172,7 @@ def sample_models_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.
 
 @pytest.fixture(scope="session", autouse=True)
 def _server_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ForkServer]]:
-    with forking_servers(tmp_path_factory.mktemp("server_forks")) as fork_server:
+    with forking_servers(run_folder(tmp_path_factory) / SERVER_FORKS) as fork_server:
         yield fork_server
 
 
@@ -184,7 +185,8 @@ def _sessions(_server_forks: Callable[[], ForkServer]) -> ForkServer:
 @pytest.fixture(scope="session")
 def with_tensorflow(_sessions: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Forks processes that have TensorFlow loaded already."""
-    with tensorflow_fork_server(_sessions, clean_environment(tmp_path_factory.mktemp("with_tensorflow"))) as server:
+    folder = run_folder(tmp_path_factory)
+    with tensorflow_fork_server(folder / "with_tensorflow", folder / SERVER_FORKS) as server:
         yield server
 
 

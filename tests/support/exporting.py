@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import forked_sessions
 from fork_servers import ForkServer, fork_server
+from model_servers import clean_environment
 
 from tfsctl.core.saved_model import read_saved_model
 
@@ -96,10 +97,13 @@ def with_own_tmpdir(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def tensorflow_fork_server(sessions: ForkServer, environment: Mapping[str, str]) -> Iterator[ForkServer]:
-    """Run a fork server with TensorFlow loaded while the block lasts. Exports check their versions in `sessions`."""
-    env = {**environment, forked_sessions.SERVER: str(sessions.descriptor)}
-    with fork_server(*PRELOADED, "forked_sessions:install", environment=env, inherits=[sessions]) as server:
+def tensorflow_fork_server(folder: Path, sessions: Path) -> Iterator[ForkServer]:
+    """Connect to the fork server with TensorFlow loaded while the block lasts.
+
+    Exports check their versions in forks of the one in the folder `sessions`, which must be running.
+    """
+    environment = {**clean_environment(folder), forked_sessions.SERVER: str(sessions)}
+    with fork_server(folder, *PRELOADED, "forked_sessions:install", environment=environment) as server:
         yield server
 
 

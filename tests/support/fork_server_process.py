@@ -1,12 +1,15 @@
-"""Forks processes that have modules loaded already: `fork_server_process.py CONTROL MODULE[:FUNCTION]...`.
+"""Forks processes that have modules loaded already: `fork_server_process.py MODULE[:FUNCTION]...`.
 
-It imports the modules, and calls the functions. Then it waits at the socket CONTROL, an inherited descriptor, for
-messages of one JSON object, {"program": "module:function", "argv": [...], "cwd": "...", "env": {...}}, with the
-descriptors of a status socket, stdin, stdout and stderr. The function runs in a forked process of its own session.
-The status socket gets that process's id and pidfd at once, and at its end its exit status (negative: a signal).
+It imports the modules, and calls the functions. Then it accepts connections at the socket that is its
+stdin, and forks a process for each. It ends when all of those have ended.
 
-It ends when the other end of CONTROL is closed everywhere, and kills the processes that still run: a test run that
-was interrupted leaves none.
+Such a process writes b"ready", and waits for messages of one JSON object, {"program": "module:function", "argv": [...],
+"cwd": "...", "env": {...}}, with the descriptors of a status socket, stdin, stdout and stderr. The function runs in a
+forked process of its own session. The status socket gets that process's id and pidfd at once, and at its end its exit
+status (negative: a signal).
+
+When the other end of the connection is closed everywhere, it ends and kills the processes that still run: a test run
+that was interrupted leaves none.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ _SAFE_THREADS = {"jemalloc_bg_thd"}  # pyarrow's allocator stops it before a for
 
 
 def main() -> None:
-    """Load what the command line names, then fork until nobody can ask any more."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    for name in sys.argv[2:]:
+    """Load what the command line names, then fork a process for each connection until all have ended."""
+    listener = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    for name in sys.argv[1:]:
         module, _, function = name.partition(":")
         if function:
             _function(name)()
@@ -39,6 +43,29 @@ def main() -> None:
             importlib.import_module(module)
     _refuse_threads()
     gc.freeze()  # collections of the forked processes need not look at what was loaded, nor copy its pages
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    while ready := selector.select(None if len(selector.get_map()) > 1 else 0):  # one has connected before the start
+        for key, _ in ready:
+            if key.fileobj is not listener:
+                selector.unregister(key.fileobj)
+                os.waitpid(key.data, 0)
+                os.close(key.fd)
+                continue
+            control, _ = listener.accept()
+            with control:
+                pid = os.fork()
+                if not pid:
+                    for open_ in list(selector.get_map().values()):
+                        os.close(open_.fd)
+                    serve(control)
+                    os._exit(0)
+            selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+
+
+def serve(control: socket.socket) -> None:
+    """Fork what a connection asks for until it is closed."""
+    control.send(b"ready")
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ)
     while selector.get_map():

@@ -1,4 +1,7 @@
-"""Processes forked from one that has TensorFlow loaded: a few hundredths of a second each, not five seconds."""
+"""Processes forked from one that has TensorFlow loaded: a few hundredths of a second each, not five seconds.
+
+The workers of a test run share that process: the first one that needs it starts it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from filelock import FileLock
 from waiting import PATIENCE_S
+
+_SOCKET, _LOG = "control", "fork_server.log"  # in the folder of a fork server
 
 
 class ForkedProcess:
@@ -54,20 +60,41 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The client of a running fork_server_process.py."""
+    """A connection to a running fork_server_process.py."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
 
     @classmethod
-    def inherited(cls, descriptor: str) -> ForkServer:
-        """That of a descriptor, which this process has from the one that started the fork server."""
-        return cls(socket.socket(fileno=int(descriptor)))
+    def connected(cls, folder: Path, start: Callable[[socket.socket], None] | None = None) -> ForkServer:
+        """Connect to the one of a folder. If there is none, call `start` with a listening socket for it.
 
-    @property
-    def descriptor(self) -> int:
-        """The descriptor that another process can inherit."""
-        return self._control.fileno()
+        Raises AssertionError if it could not start.
+        """
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with _short_path(folder) as address:
+            try:
+                control.connect(address)
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert start, f"no fork server in {folder}"
+                (folder / _SOCKET).unlink(missing_ok=True)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                    listener.bind(address)
+                    listener.listen()
+                    control.connect(address)
+                    start(listener)
+        try:
+            is_ready = control.recv(16)
+        except ConnectionResetError:
+            is_ready = b""
+        if not is_ready:
+            control.close()
+            raise AssertionError((folder / _LOG).read_text())
+        return cls(control)
+
+    def close(self) -> None:
+        """Close the connection, which ends the processes that it started."""
+        self._control.close()
 
     def start(
         self,
@@ -134,27 +161,40 @@ def _text_file(contents: str = "") -> IO[str]:
 
 
 @contextmanager
-def fork_server(
-    *preloaded: str, environment: Mapping[str, str], inherits: Sequence[ForkServer] = ()
-) -> Iterator[ForkServer]:
-    """Run fork_server_process.py with these modules and functions while the block lasts."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    argv = [sys.executable, str(Path(__file__).with_name("fork_server_process.py")), str(theirs.fileno()), *preloaded]
-    env = {**environment, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # no thread of numpy, no greetings
-    with ours, _text_file() as log:
-        with theirs:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-                env=env,
-                pass_fds=[theirs.fileno(), *(server.descriptor for server in inherits)],
-                start_new_session=True,
-            )
-        try:
-            yield ForkServer(ours)
-        finally:
-            ours.close()
-            code = process.wait(timeout=PATIENCE_S)
-            log.seek(0)
-            assert code == 0, log.read()
+def fork_server(folder: Path, *preloaded: str, environment: Mapping[str, str]) -> Iterator[ForkServer]:
+    """Connect to the fork server of a folder while the block lasts. If there is none, start it.
+
+    It loads these modules and calls these functions (`module:function`) first, and ends once no connection is left.
+    """
+
+    def start(listener: socket.socket) -> None:
+        os.posix_spawn(  # a Popen object would warn at the end of a worker: the process may outlive it
+            sys.executable,
+            [sys.executable, str(Path(__file__).with_name("fork_server_process.py")), *preloaded],
+            # no thread of numpy, no greetings
+            {**environment, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, listener.fileno(), 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(folder / _LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setpgroup=0,  # Ctrl-C ends the tests first
+        )
+
+    folder.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        server = ForkServer.connected(folder, start)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    """A path of the socket in a folder; the address of a socket has at most 107 bytes."""
+    descriptor = os.open(folder, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{_SOCKET}"
+    finally:
+        os.close(descriptor)

@@ -14,13 +14,13 @@ from fork_servers import ForkServer
 
 from tfsctl.exporter import session_process
 
-SERVER = "SESSION_FORK_SERVER"  # the variable with the inherited descriptor of the fork server
+SERVER = "SESSION_FORK_SERVER"  # the variable with the folder of the fork server
 PRELOADED = ("tfsctl.exporter.session_worker", "tfsctl.server.runtime.capi:gil_released")
 
 
 def install() -> None:
-    """Have this process, and those forked from it, check versions in forks, of the server that it inherited."""
-    vars(session_process)["PipedProgram"] = forked_program(ForkServer.inherited(os.environ[SERVER]))
+    """Have this process, and those forked from it, check versions in forks."""
+    vars(session_process)["PipedProgram"] = forked_program(ForkServer.connected(Path(os.environ[SERVER])))
 
 
 def forked_program(server: ForkServer) -> type:

@@ -40,17 +40,17 @@ class Served:
 
 
 @contextmanager
-def forking_servers(workspace: Path) -> Iterator[Callable[[], ForkServer]]:
+def forking_servers(folder: Path) -> Iterator[Callable[[], ForkServer]]:
     """While the block lasts, fork model servers from a process that has their modules and TensorFlow loaded.
 
-    A server then takes 0.1 s of CPU to start and end, not 0.7 s. The fork server, which the yielded function returns,
-    starts when it is first needed.
+    A server then takes 0.1 s of CPU to start and end, not 0.7 s. The fork server of the folder, which the yielded
+    function returns, starts when it is first needed.
     """
     with ExitStack() as stack:
 
         @cache
         def started() -> ForkServer:
-            return stack.enter_context(fork_server(*PRELOADED, environment=clean_environment(workspace)))
+            return stack.enter_context(fork_server(folder, *PRELOADED, environment=clean_environment(folder)))
 
         _fork_servers.append(started)
         try:
