@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from counted_runs import counting_flags, graph_runs, metric_sum
 from function_models import write_function_model
 from model_servers import Served, running_flags
 from rest_requests import rest
+from scale_models import write_scale_model
 
 pytestmark = pytest.mark.server
 
@@ -165,6 +167,44 @@ def _check_close(answer: tuple[int, bytes], alone: tuple[int, bytes]) -> None:
     assert [float(found) for found in number.findall(answer[1])] == pytest.approx(
         [float(found) for found in number.findall(alone[1])], abs=1e-6
     )
+
+
+NUMBER_ROWS = [
+    *(json.dumps({"instances": [[number / 7, -number, 1e-40][: 1 + number % 3]]}).encode() for number in range(60)),
+    b'{"instances":[[1,2.5e0]]}',
+    b'{"instances": [ [ 1e39, -1e-46 ] ]}',
+    b'{"instances": [[1, 2], [3, 4]]}',
+    b'{"instances": [[[1, 2]]]}',
+    b'{"instances": [1.5, 2]}',
+    b'{"instances": [{"x": [1, 2]}]}',
+    b'{"instances": [[1, 2]], "signature_name": "serving_default"}',
+    b'{"instances": [[1, 2]], "signature_name": "nothing"}',
+    b'{"instances": [[1, 2]], "instances": [[3, 4]]}',
+    b'{"instances": [[1, NaN]]}',
+    b'{"instances": [[1, true]]}',
+    b'{"instances": [[1, "2"]]}',
+    b'{"instances": [[1], 2]}',
+    b'{"instances": [[]]}',
+    b'{"instances": [[1, 2]',
+]
+
+
+@pytest.mark.parametrize("batching", ["on", "off"])
+def test_coalesced_rows_of_numbers_get_the_same_answers_as_alone(tmp_path: Path, batching: str) -> None:
+    """Rows of one, two and three numbers, and bodies that are almost like these, with merged runs and without."""
+    write_scale_model(tmp_path / "m" / "1", 2.0)
+    with counting_server(tmp_path / "m", tmp_path, f"--batching={batching}") as server:
+        alone = {body: server.answer_alone(body) for body in NUMBER_ROWS}
+        answers = [json.loads(alone[body][1])["predictions"] for body in NUMBER_ROWS[:60]]
+        rows = [json.loads(body)["instances"] for body in NUMBER_ROWS[:60]]
+        np.testing.assert_allclose(
+            list(itertools.chain.from_iterable(row for (row,) in answers)),
+            [2 * value if abs(value) > 1e-38 else 0 for (row,) in rows for value in row],
+            rtol=1e-6,
+        )
+        for seed in range(5):
+            bodies = random.Random(seed).sample(NUMBER_ROWS * 3, 3 * len(NUMBER_ROWS))
+            assert server.answer_concurrently(bodies) == [alone[body] for body in bodies]
 
 
 @pytest.fixture(scope="module")

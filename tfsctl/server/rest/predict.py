@@ -18,7 +18,7 @@ import numpy as np
 
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import content_bytes
-from tfsctl.core.types import Json, ModelRef
+from tfsctl.core.types import DEFAULT_SIGNATURE, Json, ModelRef
 from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.execution.stacked_run import Stack
@@ -29,6 +29,7 @@ from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
 from tfsctl.server.rest.json import pieces as json_pieces
 from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.json.bulk_values import narrow
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint
 from tfsctl.server.service.model_service import Service
@@ -40,30 +41,18 @@ _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with ot
 _WALKED_BYTES = 512  # of a body whose values are read one by one on the event loop, in less than a millisecond
 _VALUE_TEXT_BYTES = 8
 _MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
+_NUMBER_ROW = "a row of numbers"  # the key of a servable's NumberRowCodec, for requests without a signature name
 _Rows = tuple[list[Any], bytes]  # of a body, and the body
 _Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
 
 
-class RowCodec:
-    """Converts the rows of many requests with the same signature and number of rows at once."""
+class _RowCodec:
+    """What the codecs of bodies in row form share: how they write answers."""
 
     def __init__(self, bound: BoundSignature, rows: int, threads: WorkerThreads) -> None:
         self.feeds: Sequence[Endpoint] = tuple(bound.inputs.values())
         self.fetches: Sequence[Endpoint] = bound.fetches
         self._bound, self._rows, self._threads = bound, rows, threads
-        self._has_numbers = any(dtype is not dtypes.STRING for dtype in bound.dtypes.values())
-
-    def decode(self, payloads: Sequence[_Rows]) -> Arrays | None:
-        """One array for each input, [requests, rows, …]; None if the rows are not well-formed or not all alike."""
-        rows = payloads[0][0] if len(payloads) == 1 else list(chain.from_iterable([rows for rows, _ in payloads]))
-        has_literals = self._has_numbers and any(json_tensor.may_have_literals(body) for _, body in payloads)
-        inputs = json_tensor.rows_at_once(rows, self._bound.dtypes, has_literals=has_literals)
-        if inputs is None:
-            return None
-        if any(inputs[alias].ndim != rank for alias, rank in self._bound.ranks.items()):
-            return None  # converted alone, it is refused
-        arrays = [inputs[alias] for alias in self._bound.inputs]
-        return [array.reshape(len(payloads), self._rows, *array.shape[1:]) for array in arrays]
 
     def encode(self, outputs: Stack) -> Sequence[Any] | asyncio.Future[Sequence[Any]]:
         """The body of each answer. Large outputs are written in a thread."""
@@ -84,6 +73,46 @@ class RowCodec:
             return error
 
 
+class RowCodec(_RowCodec):
+    """Converts the rows of many requests with the same signature and number of rows at once."""
+
+    def __init__(self, bound: BoundSignature, rows: int, threads: WorkerThreads) -> None:
+        super().__init__(bound, rows, threads)
+        self._has_numbers = any(dtype is not dtypes.STRING for dtype in bound.dtypes.values())
+
+    def decode(self, payloads: Sequence[_Rows]) -> Arrays | None:
+        """One array for each input, [requests, rows, …]; None if the rows are not well-formed or not all alike."""
+        rows = payloads[0][0] if len(payloads) == 1 else list(chain.from_iterable([rows for rows, _ in payloads]))
+        has_literals = self._has_numbers and any(json_tensor.may_have_literals(body) for _, body in payloads)
+        inputs = json_tensor.rows_at_once(rows, self._bound.dtypes, has_literals=has_literals)
+        if inputs is None:
+            return None
+        if any(inputs[alias].ndim != rank for alias, rank in self._bound.ranks.items()):
+            return None  # converted alone, it is refused
+        arrays = [inputs[alias] for alias in self._bound.inputs]
+        return [array.reshape(len(payloads), self._rows, *array.shape[1:]) for array in arrays]
+
+
+class NumberRowCodec(_RowCodec):
+    """Converts bodies with one row of numbers for a signature with one floating input. Payloads are `number_row`s."""
+
+    @staticmethod
+    def is_for(bound: BoundSignature) -> bool:
+        """Whether bodies for this signature may be converted this way."""
+        if len(bound.inputs) != 1 or len(bound.dtypes) != 1:
+            return False
+        ((alias, dtype),) = bound.dtypes.items()
+        return dtype.is_floating and dtype.has_json_form and bound.ranks.get(alias, 2) == 2
+
+    def decode(self, payloads: Sequence[bytes]) -> Arrays | None:
+        """The input of all requests, [requests, 1, numbers]; None if they have different numbers of them."""
+        if len(set(map(len, payloads))) != 1:
+            return None
+        (dtype,) = self._bound.dtypes.values()
+        numbers = np.frombuffer(payloads[0] if len(payloads) == 1 else b"".join(payloads), np.float64)
+        return [narrow(numbers.reshape(len(payloads), 1, -1), dtype)]
+
+
 class RestPredict:
     """Answers predict bodies from a Service. `threads` do the work that would hold the event loop."""
 
@@ -99,22 +128,27 @@ class RestPredict:
         False, with nothing done, if that is known now.
         """
         body = exchange.arrived_body(_SMALL_BODY_BYTES)
-        plain = None if body is None else json_document.plain_rows(body)
-        if body is None or plain is None:
+        if body is None:
             return False
-        signature, rows = plain
         try:
             servable = self._service.core.servable(ref)
         except ServingError:
             return False
-        count = len(rows)
-        codec = servable.codecs.get((signature, count)) or self._new_codec(servable, signature, count)
+        codec = servable.codecs.get(_NUMBER_ROW)
+        payload: object = None if codec is None else json_numbers.number_row(body)
+        signature, count = DEFAULT_SIGNATURE, 1
+        if payload is None:
+            plain = json_document.plain_rows(body)
+            if plain is None:
+                return False
+            signature, rows = plain
+            payload, count = (rows, body), len(rows)
+            codec = servable.codecs.get((signature, count)) or self._new_codec(servable, signature, count)
         if codec is None:
             return False
         may_merge, deadline_s = servable.may_merge(signature), self._deadline_s()
-        payload, nbytes = (rows, body), len(body)
         run = DirectRun.of_payload(
-            payload, codec, rows=count, nbytes=nbytes, may_merge=may_merge, deadline_s=deadline_s
+            payload, codec, rows=count, nbytes=len(body), may_merge=may_merge, deadline_s=deadline_s
         )
         run.begin(exchange, servable, finish)
         return True
@@ -147,6 +181,8 @@ class RestPredict:
         if len(servable.codecs) >= _MAX_CODECS:
             servable.codecs.clear()
         codec = servable.codecs[signature, rows] = RowCodec(bound, rows, self._threads)
+        if (signature, rows) == (DEFAULT_SIGNATURE, 1) and NumberRowCodec.is_for(bound):
+            servable.codecs[_NUMBER_ROW] = NumberRowCodec(bound, rows, self._threads)
         return codec
 
     def _deadline_s(self) -> float | None:

@@ -16,9 +16,11 @@ from tfsctl.core.dtypes import DType
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers
 from tfsctl.server.rest.json import tensor as json_tensor
-from tfsctl.server.rest.json.numbers import plain_inputs
+from tfsctl.server.rest.json.bulk_values import narrow
+from tfsctl.server.rest.json.numbers import number_row, plain_inputs
 
 FLOAT, INT, BYTE = dtypes.BY_NAME["float32"], dtypes.BY_NAME["int32"], dtypes.BY_NAME["uint8"]
+DOUBLE = dtypes.BY_NAME["float64"]
 NUMBERS = st.one_of(st.integers(-(2**31), 2**31 - 1), st.floats(allow_nan=False, allow_infinity=False))
 LISTS = st.recursive(NUMBERS, lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=12)
 REGULAR = st.lists(st.integers(1, 4), min_size=1, max_size=4).flatmap(
@@ -155,3 +157,57 @@ def test_very_large_bodies_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     found = read(json.dumps({"instances": values.tolist()}).encode())
     assert found is not None
     np.testing.assert_array_equal(found[1]["x"], values.astype(np.float32))
+
+
+@given(
+    row=st.lists(st.one_of(NUMBERS, st.integers(-(2**63), 2**64 - 1)), min_size=1, max_size=40),
+    separators=st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]),
+)
+def test_a_row_of_numbers_is_read_as_by_the_general_reader(row: list[float], separators: tuple[str, str]) -> None:
+    """With simdjson, to the last bit of a float64. Without it, it is left to other readers."""
+    body = json.dumps({"instances": [row]}, separators=separators).encode()
+    found = number_row(body)
+    if numbers.simdjson is None:
+        assert found is None
+        return
+    assert found is not None
+    wanted, _ = json_tensor.inputs_from_document(json_document.parse(body), {"x": DOUBLE}, body)
+    assert narrow(np.frombuffer(found), DOUBLE).tobytes() == wanted["x"].tobytes()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [[1, 2], [3, 4]]}',
+        '{"instances": [[1, 2], 3]}',
+        '{"instances": [1, [2, 3]]}',
+        '{"instances": [[[1, 2]]]}',
+        '{"instances": [1, 2]}',
+        '{"instances": [[]]}',
+        '{"instances": [["1"]]}',
+        '{"instances": [["[["]]}',
+        '{"instances": "[["}',
+        '{"instances": [[1, "2"]]}',
+        '{"instances": [[1, true]]}',
+        '{"instances": [[1, null]]}',
+        '{"instances": [[1, NaN]]}',
+        '{"instances": [[1, {"x": 2}]]}',
+        '{"instances": [[1e999]]}',
+        '{"instances": [[18446744073709551616]]}',
+        '{"instances": [[01]]}',
+        '{"instances": [[1,]]}',
+        '{"instances": [[1]',
+        '{"instances": [[1]]} trailing',
+        '{"instances": [[1]], "instances": [[2]]}',
+        '{"instances": [[1]], "signature_name": "s"}',
+        '{"inputs": [[1]]}',
+        '[["instances", 1]]',
+        "[[1]]",
+        "[[:",
+        "",
+    ],
+)
+def test_only_one_row_of_numbers_is_read_at_once(body: str) -> None:
+    """All other bodies are left to other readers; the next row is read nevertheless."""
+    assert number_row(body.encode()) is None
+    assert number_row(b'{"instances": [[0.5, -1]]}') in (None, np.array([0.5, -1.0]).tobytes())
