@@ -84,6 +84,7 @@ class _DirectRuns:
     """Runs requests at once: nothing waits in this process."""
 
     accepts_codecs = False
+    has_runs = False
 
     def __init__(self, session: Session) -> None:
         self.run_now = session.run

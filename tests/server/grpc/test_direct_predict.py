@@ -156,9 +156,7 @@ class Harness:
 
     async def drained(self) -> None:
         """Return when no call is in flight any more, as unloading the version waits for."""
-        session: Any = self.servable.session
-        session.close = cast("Any", self.queue).close = lambda: None
-        await self.servable.drain_and_close()
+        await self.servable.drain()
 
 
 def predict(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,19 @@ ONE = {1: Path("/models/m/1")}
 class Lingering(Servable):
     """A servable whose last request runs until `gone` is set."""
 
+    has_runs = False
+
     def __init__(self) -> None:
         self.gone = asyncio.Event()
+        self.is_closed = False
 
-    async def drain_and_close(self, _executor: Executor | None = None) -> None:
+    async def drain(self) -> None:
         """Wait for the last request."""
         await self.gone.wait()
+
+    def close(self) -> None:
+        """Record that the session would be freed."""
+        self.is_closed = True
 
 
 def managed(scenario: Callable[[Manager, list[Lingering]], Awaitable[None]]) -> None:
@@ -84,8 +90,26 @@ def test_an_unloaded_version_ends() -> None:
 
         assert [v.state for v in manager.versions("m")] == ["END"]
         assert len(loaded) == 1
+        assert loaded[0].is_closed
 
     managed(scenario)
+
+
+def test_a_run_without_a_request_does_not_keep_the_process() -> None:
+    """Nor one of a version that is being unloaded when the process is to end."""
+    versions: list[Lingering] = []
+
+    async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
+        manager.set_aspired("other", ONE)
+        manager.set_aspired("m", ONE)
+        await manager.wait_until_settled(["m", "other"])
+        manager.set_aspired("m", {})
+        for servable in loaded:
+            servable.has_runs = True
+        versions.extend(loaded)
+
+    managed(scenario)
+    assert [servable.is_closed for servable in versions] == [False, False]
 
 
 @pytest.mark.parametrize(("max_retries", "loads"), [(0, 1), (2, 3), (-1, 9)])

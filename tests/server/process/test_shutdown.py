@@ -129,7 +129,7 @@ def test_new_requests_are_refused_after_the_signal(tmp_path: Path) -> None:
 
 
 def test_draining_has_a_time_limit(tmp_path: Path) -> None:
-    """A request that takes longer than --drain_timeout_seconds is abandoned, and the log says so."""
+    """A request that takes longer than --drain_timeout_seconds is cancelled, and the log names the version it ran."""
     with serving(tmp_path, "--drain_timeout_seconds=1") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
@@ -139,7 +139,45 @@ def test_draining_has_a_time_limit(tmp_path: Path) -> None:
         assert answer(running).code in ("UNAVAILABLE", "UNKNOWN")  # the connection broke
 
     assert code == 0
-    assert "Ended without waiting any longer: something still ran 1 s after the signal" in process.log.read_text()
+    logged = process.log.read_text()
+    hard_limit = "Ended without waiting any longer: something still ran 1 s after the signal"  # on a slow machine
+    assert "Did not unload servable version {name: m version: 1}" in logged or hard_limit in logged
+
+
+@pytest.mark.parametrize("batching", [[], ["--enable_batching"]], ids=["coalesced", "batching"])
+def test_a_run_without_a_request_does_not_delay_the_end(tmp_path: Path, batching: list[str]) -> None:
+    """A run goes on after its client has left. Request logs are ended all the same."""
+    config = tmp_path / "models.config"
+    log = f'log_collector_config {{ filename_prefix: "{tmp_path}/log" }} sampling_config {{ sampling_rate: 1 }}'
+    served = f'name: "m" base_path: "{tmp_path}/m" model_platform: "tensorflow"'
+    config.write_text(f"model_config_list {{ config {{ {served} logging_config {{ {log} }} }} }}")
+    flags = [f"--model_config_file={config}", f"--drain_timeout_seconds={DRAIN_S}", *batching]
+    with serving(tmp_path, *flags) as (process, ask, gate):
+        running = ask.start(gated(), PATIENCE_S)
+        gate.wait_for_run()
+        running.cancel()
+        assert process.end() == 0
+        assert not gate.is_open
+
+    logged = process.log.read_text()
+    assert "Did not unload servable version {name: m version: 1}" in logged
+    assert "Ended the request log of model m" in logged
+
+
+def test_ending_has_a_time_limit(tmp_path: Path) -> None:
+    """Here the unloading of a version, which began before the signal, does not end."""
+    flags = ["--drain_timeout_seconds=0", "--file_system_poll_wait_seconds=1", "--check_new_versions=never"]
+    with serving(tmp_path, *flags) as (process, ask, gate):
+        running = ask.start(gated(), PATIENCE_S)
+        gate.wait_for_run()
+        running.cancel()
+        write_rows_model(tmp_path / "2")
+        (tmp_path / "2").rename(tmp_path / "m" / "2")
+        process.wait_for("Unloading servable version {name: m version: 1}")
+        assert process.end() == 0
+        assert not gate.is_open
+
+    assert "Ended without waiting any longer: something still ran 0 s after the signal" in process.log.read_text()
 
 
 def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:

@@ -108,8 +108,8 @@ class ModelServer:
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
 
     async def stop(self) -> None:
-        """Unload every model after its last request."""
+        """End the request logs, and unload every model. No request is served any more."""
         for task in filter(None, (self._polling, self._trimming)):
             task.cancel()
+        await asyncio.to_thread(self._request_logs.close)  # unloading may take until the process is ended
         await self.core.stop()
-        await asyncio.to_thread(self._request_logs.close)

@@ -63,7 +63,7 @@ async def _serve(flags: Flags, credentials: Credentials | None, socket_file: Soc
             max_connections=open_files.for_connections(),
             held_bytes=flags.max_held_megabytes * MIB or None,
             recorder=application.recorder,
-            running=application.requests,
+            running=application.requests,  # `drain` waits for these: with another count it would return at once
         )
         await listener.start()
         socket_file.remember()

@@ -134,6 +134,11 @@ class BatchingSession:
         feeds = [endpoint for endpoint, _ in requests[0]]
         return self._executor.run(StackedRun(feeds, fetches, inputs, timeout_ms=timeout_ms)).each
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether batches are run in threads."""
+        return self._running > 0
+
     def begin(self) -> None:
         """Count a batch that is handed to a thread."""
         with self._changed:

@@ -140,6 +140,11 @@ class RequestCoalescer:
         """Run on this thread, regardless of the queue, and return the fetched arrays."""
         return self._session.run(feeds, fetches)
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether runs go on in threads."""
+        return self.busy > 0
+
     def close(self) -> bool:
         """End the threads, after their last run. Returns whether all have ended."""
         have_ended = [self._replicas.close(), self._threads.close(), self._first_runs.close()]

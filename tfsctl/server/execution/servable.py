@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from tfsctl.server.execution.pending_run import Codec, PendingRun
@@ -23,6 +22,10 @@ class RunQueue(Protocol):
 
     accepts_codecs: bool
     """Whether requests with a Codec may be submitted."""
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether runs go on in threads. Those of requests that were cancelled do, too."""
 
     def submit(self, run: PendingRun) -> None:
         """Queue a request. Raises ServingError if it is refused."""
@@ -127,15 +130,19 @@ class Servable:
         """Run the graph on this thread, regardless of the queue, and return the fetched arrays, in order."""
         return self._queue.run_now(feeds, fetches)
 
-    async def drain_and_close(self, executor: Executor | None = None) -> None:
-        """Wait for the last request, then free the session on a thread of the executor."""
+    @property
+    def has_runs(self) -> bool:
+        """Whether runs go on in threads, possibly without a request that waits for them."""
+        return self._queue.has_runs
+
+    async def drain(self) -> None:
+        """Wait for the last request. Its run may go on if it was cancelled."""
         self._drained = asyncio.Event()
         if self._in_flight:
             await self._drained.wait()
-        await asyncio.get_running_loop().run_in_executor(executor, self.close)
 
     def close(self) -> None:
-        """Free the session, unless a run of it cannot be ended. It cannot be used any more."""
+        """Free the session after the last run, unless a run of it cannot be ended. It cannot be used any more."""
         if self._queue.close():
             self.session.close()
 

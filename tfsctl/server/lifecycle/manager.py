@@ -86,6 +86,7 @@ class Manager:
         self._loads: set[asyncio.Task[None]] = set()
         self._unloads: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._is_ending = False
 
     def get(self, name: str, version: int | None = None) -> Servable:
         """The servable of a version (default: of the highest available version). Raises NOT_FOUND."""
@@ -224,7 +225,12 @@ class Manager:
             self.latest.pop(name, None)
 
     async def _unload_version(self, version: ManagedVersion, servable: Servable) -> None:
-        await servable.drain_and_close(self._unloaders)
+        await servable.drain()
+        if self._is_ending and servable.has_runs:
+            log.warning("Did not unload servable version %s: the run of a cancelled request goes on", version)
+            return
+        log.info("Unloading servable version %s", version)
+        await asyncio.get_running_loop().run_in_executor(self._unloaders, servable.close)
         version.servable = None
         log.info("Done unloading servable version %s", version)
         self._set_state(version, "END")
@@ -232,7 +238,11 @@ class Manager:
             self._start_loading(version.name, version.number)
 
     async def close(self) -> None:
-        """Unload every version after its last request."""
+        """Unload every version after its last request, because the process ends.
+
+        A run that goes on after its request was cancelled does not keep the process: its version is not unloaded.
+        """
+        self._is_ending = True
         for task in self._loads:
             task.cancel()
         await asyncio.gather(*self._loads, return_exceptions=True)
