@@ -113,13 +113,44 @@ def test_threads_share_a_few_arenas(arenas: int | None) -> None:
     assert message.stderr.count("Arena ") == (arenas or max(2, cpu_count())), message.stderr
 
 
+FREED_IN_A_THREAD = """
+import ctypes, threading
+from tfsctl.server.process import memory
+memory.limit_malloc_arenas()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def allocate_and_free():
+    blocks = [library.malloc(100_000) for _ in range(300)]
+    for block in blocks:
+        ctypes.memset(block, 1, 100_000)
+    for block in blocks:
+        library.free(block)
+    before = memory._unused_bytes()
+    memory.trim_heap()
+    print((before - memory._unused_bytes()) // 1_000_000)
+for _ in range(6):
+    thread = threading.Thread(target=allocate_and_free)
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.server
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is trimmed")
+def test_what_threads_have_freed_is_given_back() -> None:
+    """30 MB at the end of an arena, whichever it is."""
+    found = subprocess.run([sys.executable, "-c", FREED_IN_A_THREAD], capture_output=True, text=True, check=True)
+
+    assert [mb for mb in map(int, found.stdout.split()) if mb < 28] == []
+
+
 class _Heap:
     """What the allocator keeps: `unused` bytes now, of which a trim leaves `kept`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.unused = self.kept = self.trims = 0
         monkeypatch.setattr(memory, "_unused_bytes", lambda: self.unused)
-        monkeypatch.setattr(memory, "release_free_heap", self._trim)
+        monkeypatch.setattr(memory, "trim_heap", self._trim)
 
     def _trim(self) -> None:
         self.trims += 1

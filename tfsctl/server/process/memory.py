@@ -35,6 +35,7 @@ _TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
 _UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim worthwhile
 _IDLE_CPU = 0.05  # of one CPU: slow clients and probes take less
+_FREED_BYTES = 128 * 1024  # make glibc look whether it can shrink the arena: FASTBIN_CONSOLIDATION_THRESHOLD is 64 KiB
 
 
 def limit_malloc_arenas() -> None:
@@ -46,11 +47,22 @@ def limit_malloc_arenas() -> None:
     stay in the heap when they are freed, up to 32 MiB, until HeapTrimmer gives them back: with a fixed limit for blocks,
     glibc would give back everything above 128 KiB at once, and an image as JSON took 660 page faults instead of 130.
     """
-    mallopt = getattr(_libc(), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(max(2, cpu_count())))
-        mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(_LARGE_BYTES))
-        mallopt(ctypes.c_int(_M_TRIM_THRESHOLD), ctypes.c_int(_TRIM_THRESHOLD_BYTES))
+    if _may_set_malloc_options():
+        _set_malloc_option(_M_ARENA_MAX, _max_arenas())
+        _set_malloc_option(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        _set_malloc_option(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+
+
+def _may_set_malloc_options() -> bool:
+    return sys.platform == "linux" and hasattr(_libc(), "mallopt") and "MALLOC_ARENA_MAX" not in os.environ
+
+
+def _max_arenas() -> int:
+    return max(2, cpu_count())
+
+
+def _set_malloc_option(option: int, value: int) -> None:
+    _libc().mallopt(ctypes.c_int(option), ctypes.c_int(value))
 
 
 def limit_allocations(more_bytes: int) -> None:
@@ -95,6 +107,37 @@ def release_free_heap() -> None:
         trim(ctypes.c_size_t(0))
 
 
+def trim_heap() -> None:
+    """Call `release_free_heap`, and give back the free memory at the end of each arena. After `limit_malloc_arenas`.
+
+    malloc_trim does the latter for the main arena only. glibc does it for another arena when a thread that uses the
+    arena frees a large block, if that memory exceeds the trim threshold (heap_trim in malloc/arena.c). A new thread uses
+    the next arena of the ring, or one that no other thread uses: twice as many threads as arenas, all alive at once,
+    reach every arena.
+    """
+    release_free_heap()
+    if not _may_set_malloc_options():
+        return
+    malloc, free = _libc().malloc, _libc().free
+    malloc.restype, free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    is_done = threading.Event()
+
+    def free_large_block() -> None:
+        free(malloc(ctypes.c_size_t(_FREED_BYTES)))
+        is_done.wait()
+
+    threads = [threading.Thread(target=free_large_block, name="memory", daemon=True) for _ in range(2 * _max_arenas())]
+    _set_malloc_option(_M_TRIM_THRESHOLD, _FREED_BYTES)
+    with suppress(RuntimeError):  # the limit of threads is reached
+        for thread in threads:
+            thread.start()
+    is_done.set()
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+    _set_malloc_option(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+
+
 class HeapTrimmer:
     """Gives the free pages of the heap back to the system once there are enough of them.
 
@@ -120,7 +163,7 @@ class HeapTrimmer:
         if unused - self._left < _UNUSED_BYTES and not self._was_worthwhile and not becomes_idle:
             self._left = min(self._left, unused)
             return False
-        release_free_heap()
+        trim_heap()
         self._left = _unused_bytes()
         self._was_worthwhile = unused - self._left >= _UNUSED_BYTES
         return True
