@@ -55,6 +55,7 @@ class Doubler:
     """A codec of single numbers. Refuses to convert a zero together with others."""
 
     feeds, fetches = (X,), (Y,)
+    timing_key = "doubling"
 
     def decode(self, payloads: Sequence[float]) -> Arrays | None:
         """One row for each number."""
@@ -492,7 +493,7 @@ def test_a_request_that_is_alone_is_run_at_once() -> None:
         harness.session.runs.clear()
         moved = harness.coalescer.queue.operations
         assert harness.submit(3.0, is_alone=True).answer.result()[0].tolist() == [6]
-        assert harness.submit_number(4.0, codec, is_alone=True).answer.result() == "8.0"
+        assert harness.submit_number(4.0, Doubler(), is_alone=True).answer.result() == "8.0"
         assert harness.submit_number(0, codec, is_alone=True).answer.result() is None
         assert harness.submit(-1.0, is_alone=True).answer.exception() is not None
         late = harness.submit(1.0, is_alone=True, deadline_s=time.monotonic() - 1)

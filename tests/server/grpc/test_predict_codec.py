@@ -127,3 +127,19 @@ def test_a_request_alone_is_answered_from_the_memory_of_its_outputs(outputs: lis
     else:
         assert isinstance(answer, list)
         assert np.array_equal(answer[0], outputs[0])
+
+
+def test_codecs_of_about_the_same_shape_share_a_timing_key() -> None:
+    """Clients may send ever new shapes: what the run of one took holds for the others of about its size."""
+    request, *others = (
+        cached(np.ones((1, size), np.float32), PredictRequestCache()) for size in (300, 301, 511, 512, 100)
+    )
+    codec = codec_of(request, "y")
+    bound = BoundSignature({"x": codec.feeds[0]}, {"y": codec.fetches[0]}, {}, codec.fetches, {})
+    servable: Any = SimpleNamespace(name="m", version=7, session=SimpleNamespace(are_floats=lambda _fetches: True))
+    keys = [
+        PredictCodec(other.kind, servable, bound, "s", WorkerThreads("test"), as_content=False).timing_key
+        for other in others
+    ]
+
+    assert [key == codec.timing_key for key in keys] == [True, True, False, False]

@@ -84,13 +84,13 @@ class LoopRuns:
 
 def key_of_arrays(fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray], nbytes: int) -> Hashable:
     """Equal for runs of one request that take about the same time."""
-    return (*fetches, nbytes.bit_length(), *[_rounded(array.shape) for array in arrays])
+    return (*fetches, nbytes.bit_length(), *[rounded(array.shape) for array in arrays])
 
 
 def key_of_request(run: PendingRun) -> Hashable:
     """Equal for requests whose runs alone take about the same time."""
     if run.codec is not None:
-        return run.codec, run.nbytes.bit_length()
+        return run.codec.timing_key, run.nbytes.bit_length()
     if run.merge_key is not None:  # it has the shape of a row, so `nbytes` tells how many rows there are
         return run.merge_key, run.nbytes.bit_length()
     return key_of_arrays(run.fetches, run.payload, run.nbytes)
@@ -103,11 +103,12 @@ def key_of_stack(merge_key: Hashable, run: StackedRun, nbytes: int) -> Hashable:
         return key_of_arrays(run.fetches, inputs.arrays or (), nbytes)
     if merge_key is not None:
         return merge_key, nbytes.bit_length(), inputs.count.bit_length()
-    shapes = {tuple([_rounded(array.shape) for array in arrays]) for arrays in inputs.each}
+    shapes = {tuple([rounded(array.shape) for array in arrays]) for arrays in inputs.each}
     return (*run.fetches, nbytes.bit_length(), inputs.count.bit_length(), frozenset(shapes))
 
 
-def _rounded(shape: tuple[int, ...]) -> tuple[int, ...]:
+def rounded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Equal for shapes whose sizes are between the same powers of two."""
     return tuple([size.bit_length() for size in shape])
 
 

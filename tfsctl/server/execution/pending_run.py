@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
@@ -40,6 +40,10 @@ class Codec(Protocol):
     @property
     def fetches(self) -> Sequence[Endpoint]:
         """The outputs of the graph that the answers are made from."""
+
+    @property
+    def timing_key(self) -> Hashable:
+        """Equal for codecs whose requests with about as many bytes take about the same time to run."""
 
     def decode(self, payloads: Sequence[Any]) -> Arrays | None:
         """One array for each feed, with the requests along its first axis; None if the payloads cannot be stacked."""

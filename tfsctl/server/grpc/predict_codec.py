@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import cast
 
@@ -19,6 +19,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.types import DEFAULT_SIGNATURE
+from tfsctl.server.execution.loop_runs import rounded
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.grpc.predict_request_cache import ValuesKind
@@ -54,6 +55,7 @@ class PredictCodec:
         self.feeds: Sequence[Endpoint] = (bound.inputs[kind.alias],)
         self.fetches: Sequence[Endpoint] = bound.fetches
         self.signature = signature
+        self.timing_key: Hashable = (*bound.fetches, rounded(kind.shape))
         self._kind, self._threads = kind, threads
         self._aliases = [endpoint.alias for endpoint in bound.fetches]
         self._head = servable.name, servable.version, signature

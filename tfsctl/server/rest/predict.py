@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -52,6 +52,7 @@ class _RowCodec:
     def __init__(self, bound: BoundSignature, rows: int, threads: WorkerThreads) -> None:
         self.feeds: Sequence[Endpoint] = tuple(bound.inputs.values())
         self.fetches: Sequence[Endpoint] = bound.fetches
+        self.timing_key: Hashable = (*bound.fetches, rows)
         self._bound, self._rows, self._threads = bound, rows, threads
 
     def encode(self, outputs: Stack) -> Sequence[Any] | asyncio.Future[Sequence[Any]]:
