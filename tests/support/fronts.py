@@ -33,7 +33,9 @@ class Front:
         self.connections: list[HTTPConnection] = []
         self._run_cli = run_cli
         write_scale_model(base / "1", 1.0)
-        self.record = self.run("serve", base, "--front", "--detach", "--rest-port", 0, "--grpc-port", 0)
+        # A check of a new version takes as much CPU as a server; tests of rollouts under load have it.
+        options = ("--server-arg=--check_new_versions=never", "--rest-port", 0, "--grpc-port", 0)
+        self.record = self.run("serve", base, "--front", "--detach", *options)
 
     def run(self, *args: object, code: int = 0) -> Any:
         """Run a command with --json; its document, or its stderr if it fails as expected."""
