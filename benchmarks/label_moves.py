@@ -1,10 +1,11 @@
 """Move the label `stable` a thousand times under load: is a request lost, and how long does a move take?
 
-    python benchmarks/label_moves.py [--moves 1000] [--clients 2] [--engine embedded]
+    python benchmarks/label_moves.py [--moves 1000] [--clients 2] [--delay 0] [--engine embedded]
 
 Serves a model of three versions whose answers tell the version. Clients of both protocols ask for the label `stable`,
-and for no version at all, without a pause; each answer must be right. Meanwhile `stable` moves by `promote` (now and then to
-a version that has to be loaded) and by `rollback`, and after each move one request must reach the new version.
+and for no version at all, `--delay` milliseconds after the answer before; each answer must be right. Meanwhile `stable`
+moves by `promote` (now and then to a version that has to be loaded) and by `rollback`, and after each move one request
+must reach the new version.
 The exit status is 1 if a request failed. Prints one JSON document.
 """
 
@@ -33,11 +34,12 @@ CYCLE = 20  # moves; one of them is a rollback, which releases a version, and th
 
 
 class Load:
-    """Clients in threads that ask without a pause, and what they saw."""
+    """Clients in threads that ask again and again, and what they saw."""
 
-    def __init__(self, urls: list[str], clients: int) -> None:
+    def __init__(self, urls: list[str], clients: int, delay_ms: float) -> None:
         self.requests = 0
         self.failures: list[str] = []
+        self._delay_s = delay_ms / 1000
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -63,7 +65,7 @@ class Load:
 
         count = 0
         with tfsctl.connect(url, model="scale", label=label) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(self._delay_s):
                 try:
                     answer = float(client.predict(10.0)["y"][0])
                     if answer not in [10.0 * version for version in VERSIONS]:
@@ -75,7 +77,7 @@ class Load:
             self.requests += count
 
 
-def run(moves: int, clients: int, engine: str) -> dict[str, object]:
+def run(moves: int, clients: int, engine: str, delay_ms: float) -> dict[str, object]:
     """Serve, ask and move; returns the figures."""
     import tfsctl
     from tfsctl.rollout.labels import label_changes
@@ -87,7 +89,7 @@ def run(moves: int, clients: int, engine: str) -> dict[str, object]:
     with tfsctl.serve(base, engine=engine) as serving:  # type: ignore[arg-type] # checked there
         model = label_changes.find_model("scale")
         label_changes.set_labels(model, {"stable": 1})
-        load = Load([serving.grpc_address, serving.url], clients)
+        load = Load([serving.grpc_address, serving.url], clients, delay_ms)
         load.start()
         started = time.perf_counter()
         try:
@@ -141,11 +143,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=1, help="for each protocol, with and without a label")
+    parser.add_argument("--delay", type=float, default=0.0, help="milliseconds between two requests of a client")
     parser.add_argument("--engine", default="embedded")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TFSCTL_STATE_DIR"] = f"{folder}/state"
-        figures = run(options.moves, options.clients, options.engine)
+        figures = run(options.moves, options.clients, options.engine, options.delay)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     return 1 if figures["failures"] else 0
 

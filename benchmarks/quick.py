@@ -88,9 +88,9 @@ def main() -> None:
     options.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def cost_us(cell: Cell, server: Server, requests: Path) -> float:
+def cost_us(cell: Cell, server: Server, requests: Path, seconds: float = SECONDS) -> float:
     """The CPU time of a request in microseconds. Raises AssertionError if a request fails."""
-    sample = measure(server, cell, requests, SECONDS)
+    sample = measure(server, cell, requests, seconds)
     assert sample.errors == 0, cell
     return sample.cpu_us
 

@@ -18,7 +18,7 @@ from quick import CONNECTIONS, constant_server, cost_us, encoded, model_server
 
 pytestmark = pytest.mark.server
 
-ATTEMPTS = 4
+ATTEMPTS, SECONDS = 4, 0.5
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,10 @@ def test_a_request_costs_a_bounded_multiple_of_a_constant_answer(
     ratios: dict[str, list[float]] = {merging: [] for merging in bounds}
     left = set(bounds)
     for _ in range(ATTEMPTS):
-        constant_us = cost_us(Cell(workload, protocol, CONNECTIONS, "constant"), servers["constant"], file)
+        constant_us = cost_us(Cell(workload, protocol, CONNECTIONS, "constant"), servers["constant"], file, SECONDS)
         for merging in sorted(left):
             cell = Cell(workload, protocol, CONNECTIONS, merging)
-            ratios[merging].append(cost_us(cell, servers[merging], file) / constant_us)
+            ratios[merging].append(cost_us(cell, servers[merging], file, SECONDS) / constant_us)
         left = {merging for merging in left if min(ratios[merging]) > bounds[merging]}
         if not left:
             break

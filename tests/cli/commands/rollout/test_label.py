@@ -188,15 +188,14 @@ def test_labels_can_be_changed_from_python(base: Path) -> None:
 @pytest.mark.long
 def test_no_request_is_lost_while_labels_move() -> None:
     """No request of either protocol is lost while labels move, versions load and are released."""
-    done = subprocesses.run(
-        [sys.executable, str(ROOT / "benchmarks" / "label_moves.py"), "--moves", "60"], timeout_s=600
-    )
+    argv = [sys.executable, str(ROOT / "benchmarks" / "label_moves.py"), "--moves", "20", "--delay", "10"]
+    done = subprocesses.run(argv, timeout_s=600)
     figures = json.loads(done.stdout)
 
-    assert (figures["failures"], figures["moves"]) == (0, 60)
-    assert figures["requests"] > 60
+    assert (figures["failures"], figures["moves"]) == (0, 20)
+    assert figures["requests"] > 20
     assert {kind: count["count"] for kind, count in figures["move_ms"].items()} == {
-        "promote": 53,
-        "promote_and_load": 4,
-        "rollback": 3,
+        "promote": 17,
+        "promote_and_load": 2,
+        "rollback": 1,
     }
