@@ -60,20 +60,24 @@ class CountingServer:
         status, answer, _ = rest(self.server, "POST", "/v1/models/m:predict", body)
         return status, answer
 
+    def answer_in_turn(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """The answers to bodies that one client sends, one after the other."""
+        connection = OnePieceConnection(self.server.host, self.server.rest_port, timeout=240)
+        answers = []
+        for body in bodies:
+            connection.request("POST", "/v1/models/m:predict", body)
+            response = connection.getresponse()
+            answers.append((response.status, response.read()))
+        connection.close()
+        return answers
+
     def answer_concurrently(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
         """The answers to bodies that many clients send at the same time, each client one after the other."""
         start = threading.Barrier(CLIENTS)
 
         def client(number: int) -> list[tuple[int, bytes]]:
-            connection = OnePieceConnection(self.server.host, self.server.rest_port, timeout=240)
             start.wait()
-            answers = []
-            for body in bodies[number::CLIENTS]:
-                connection.request("POST", "/v1/models/m:predict", body)
-                response = connection.getresponse()
-                answers.append((response.status, response.read()))
-            connection.close()
-            return answers
+            return self.answer_in_turn(bodies[number::CLIENTS])
 
         with ThreadPoolExecutor(CLIENTS) as threads:
             each = list(threads.map(client, range(CLIENTS)))
@@ -205,6 +209,7 @@ def test_coalesced_rows_of_numbers_get_the_same_answers_as_alone(tmp_path: Path,
         for seed in range(5):
             bodies = random.Random(seed).sample(NUMBER_ROWS * 3, 3 * len(NUMBER_ROWS))
             assert server.answer_concurrently(bodies) == [alone[body] for body in bodies]
+            assert server.answer_in_turn(bodies) == [alone[body] for body in bodies]
 
 
 @pytest.fixture(scope="module")

@@ -44,12 +44,13 @@ def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
 def _single_output_answers(name: str, array: np.ndarray, count: int) -> list[bytes]:
     """The bodies of answers in row form with one output, which has rows."""
     texts, shape = value_texts(name, array.ravel(), INDENT * array.ndim), array.shape[1:]
-    size, writer = len(texts) // count, _row_writer(name, array.ndim)
+    size = len(texts) // count
     if array.ndim == 3 and shape[1]:  # as below, for the most common output: rows of values
         width, join = shape[1], ", ".join
         rows = [f"[{join(texts[at : at + width])}]" for at in range(0, len(texts), width)]
         lines = [f"[{join(rows[at : at + shape[0]])}]" for at in range(0, len(rows), shape[0])]
     else:
+        writer = _row_writer(name, array.ndim)
         lines = [writer.nested(texts[at * size : (at + 1) * size], shape, 1) for at in range(count)]
     return [
         f'{{\n{INDENT}"predictions": {line[:-1]}\n{INDENT}]\n}}'.encode("utf-8", "surrogateescape") for line in lines
