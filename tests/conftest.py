@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -124,12 +125,19 @@ def _unit_guard() -> Iterator[None]:
     unit_guard.check()
 
 
+@pytest.fixture(scope="session")
+def _places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for each test that does not exist yet. For a `tmp_path` pytest lists those of all earlier tests."""
+    folder = tmp_path_factory.mktemp("isolated")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _isolated(monkeypatch: pytest.MonkeyPatch, _places: Iterator[Path]) -> None:
     """No test sees the user's settings, running servers or home, and none writes there."""
     for name in [name for name in os.environ if name.startswith("TFSCTL_")]:
         monkeypatch.delenv(name)
-    for name, value in clean_places(tmp_path / "isolated").items():
+    for name, value in clean_places(next(_places)).items():
         monkeypatch.setenv(name, value)
 
 

@@ -11,6 +11,8 @@ from cli_runner import RunCli
 from fronts import Front
 from waiting import eventually
 
+from tfsctl.engines import state_dir
+
 
 @pytest.fixture
 def front(run_cli: RunCli, tmp_path: Path) -> Iterator[Front]:
@@ -21,7 +23,7 @@ def front(run_cli: RunCli, tmp_path: Path) -> Iterator[Front]:
     for connection in started.connections:
         connection.close()
     run_cli("stop", "--all")
-    state = str(tmp_path / "isolated")
+    state = str(state_dir.base())
 
     # The processes that write the exit records of others end just after these.
     def left() -> list[list[str]]:

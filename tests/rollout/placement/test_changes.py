@@ -69,7 +69,7 @@ def server(run_cli: RunCli, tmp_path: Path) -> Iterator[Server]:
     started = Server(run_cli, tmp_path / "m")
     yield started
     run_cli("stop", "--all")
-    state = str(tmp_path / "isolated")
+    state = str(state_dir.base())
     wait_for(lambda: not _processes_with(state))
 
 
