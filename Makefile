@@ -6,6 +6,7 @@
 # docs         the documentation site, in build/site; fails on a dead link or anchor
 # man          write the man pages and shell completions in share/, which the wheel installs
 # check        what CI runs first: format, lint, types, `make test`
+# soak         full load, new versions and attacks, for some seconds: no request may fail, and memory may not grow
 # test-lowest  the tests with the lowest version of every dependency that pyproject.toml allows
 # test-docker  the tests that need a Docker Engine, npm and its registry, or Chromium; fails if one was skipped
 # test-wheel   build the wheel, install it outside the checkout, and export, serve and query with it
@@ -26,7 +27,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 WITH_DOCS := -m "not docker and not node and not browser"
 PIP := -m pip --disable-pip-version-check
 
-.PHONY: quickstart test-fast test test-docs coverage check lint docs test-lowest test-docker test-wheel test-tensorflow-next
+.PHONY: quickstart test-fast test test-docs coverage check lint soak docs test-lowest test-docker test-wheel test-tensorflow-next
 .PHONY: bench-quick man build check-release constraints clean
 
 quickstart: $(VENV)/.installed
@@ -55,6 +56,9 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/typos
 	$(VENV)/bin/python scripts/write_man_pages.py share --check
 	$(VENV)/bin/mypy
+
+soak: $(VENV)/.ready
+	$(VENV)/bin/python benchmarks/soak.py --minutes 2 --minute-seconds 5 --swap-every 2 --flat 0.1
 
 # NO_MKDOCS_2_WARNING: Material announces another generator on every build.
 docs: $(VENV)/.docs

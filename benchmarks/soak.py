@@ -1,7 +1,7 @@
 """Full load for minutes while versions come and go: does a request fail, does memory grow?
 
     python benchmarks/soak.py [--minutes 10] [--swap-every 10] [--model amazon_review/1795344751/..] [--connections 16]
-        [--minute-seconds 60] [--no-memory]
+        [--minute-seconds 60] [--flat 0.03] [--no-memory]
 
 Serves a model whose answer tells its version, and MODEL too if given (the base directory of a text model: one string
 input `text` [batch]). wrk loads REST and h2load gRPC (Debian: wrk, nghttp2-client) with the given number of connections
@@ -9,13 +9,13 @@ each, while two more clients, one of each protocol, check every answer: right, a
 before. Every few seconds a new version is published and the one before the last is removed. Meanwhile one client floods
 the server (pipelined and reset requests, compressed bombs, large heads, noise), and a hundred send or read very slowly.
 Prints, for every minute, the requests, the failures, the peak of the resident memory, and the level of the private
-memory after the minute: without the pages of files (mostly TensorFlow's library), which the kernel drops when others need
-memory. For the level, no version is published until the newest ones alone are served and have been under load for some
-seconds: TensorFlow takes 10 MB more for the text model when it runs. Then the load and the attacks pause until the server
-has answered what had arrived, and no thread of it runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
-exit status is 1 if a good request failed, or if the level after a later minute differs from that after the first one by
-more than 3 %. `--minute-seconds 10` makes every minute that short, and `--no-memory` does not wait for the level of the
-memory.
+memory after the minute: without the pages of files (mostly TensorFlow's library), which the kernel drops when others
+need memory. For the level, no version is published until the newest ones alone are served and have been under load for
+some seconds: TensorFlow takes 10 MB more for the text model when it runs. Then the load and the attacks pause until the
+server has answered what had arrived, and no thread of it runs; slow clients stay connected. The first minute is the
+warm-up, in which everything happens for the first time. The exit status is 1 if a good request failed, or if the level
+after a later minute differs from that after the first one by more than 3 % (`--flat`). `--minute-seconds 10` makes
+every minute that short, and `--no-memory` does not wait for the level of the memory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ from grpc_requests import PREDICT
 from model_servers import Served, own_mb, running_server
 from scale_models import write_scale_model
 
-FLAT = 0.03  # how far from the first minute's the memory level of a later one may be
 TEXT = "This movie is great! :D"
 SAMPLE_S, PERIOD_SAMPLES, MAX_WAIT_S = 0.05, 60, 120.0  # of the memory level: a period takes three seconds
 FIRST_RUNS_S = 5.0  # of load on a new version, after which it takes all the memory that it needs
@@ -257,11 +256,12 @@ def main() -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--minute-seconds", type=float, default=60.0)
+    parser.add_argument("--flat", type=float, default=0.03, metavar="PART")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         failures, drift = soak(options, Path(scratch))
-    return 1 if failures or drift > FLAT else 0
+    return 1 if failures or drift > options.flat else 0
 
 
 def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
