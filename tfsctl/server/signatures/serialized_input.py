@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from tfsctl.core import protos
-from tfsctl.core.arrays import PIECE_VALUES, pieces
+from tfsctl.core.arrays import PIECE_VALUES, object_array, pieces
 from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.status import invalid_argument
 
@@ -64,6 +64,10 @@ class SerializedInput:
 
 def serialized_examples(given: protos.Input | SerializedInput) -> np.ndarray:
     """The serialized examples of an Input message. Raises INVALID_ARGUMENT if there are none."""
+    if isinstance(given, protos.Input) and given.WhichOneof("kind") != _WITH_CONTEXT:
+        listed = given.example_list.examples
+        if 0 < len(listed) <= PIECE_VALUES:  # as below, in a third of the time
+            return object_array([example.SerializeToString() for example in listed])
     return (given if isinstance(given, SerializedInput) else SerializedInput([given])).strings()
 
 
