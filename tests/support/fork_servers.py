@@ -67,7 +67,9 @@ class ForkServer:
 
     @classmethod
     def connected(cls, folder: Path, start: Callable[[socket.socket], None] | None = None) -> ForkServer:
-        """Connect to the one of a folder. If there is none, call `start` with a listening socket for it.
+        """Connect to the fork server of a folder.
+
+        If none runs there, `start` is called first, with the listening socket that a new one accepts connections on.
 
         Raises AssertionError if it could not start.
         """
@@ -162,7 +164,7 @@ def _text_file(contents: str = "") -> IO[str]:
 
 @contextmanager
 def fork_server(folder: Path, *preloaded: str, environment: Mapping[str, str]) -> Iterator[ForkServer]:
-    """Connect to the fork server of a folder while the block lasts. If there is none, start it.
+    """Connect to the fork server of a folder while the block lasts, after starting one if none runs.
 
     It loads these modules and calls these functions (`module:function`) first, and ends once no connection is left.
     """

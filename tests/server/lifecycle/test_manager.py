@@ -96,7 +96,7 @@ def test_an_unloaded_version_ends() -> None:
 
 
 def test_a_run_without_a_request_does_not_keep_the_process() -> None:
-    """Nor one of a version that is being unloaded when the process is to end."""
+    """The process ends without waiting for the run, also if the version is no longer aspired."""
     versions: list[Lingering] = []
 
     async def scenario(manager: Manager, loaded: list[Lingering]) -> None:

@@ -70,7 +70,7 @@ def test_pipelined_requests_are_answered_in_order(tmp_path: Path, rows: int) -> 
 
 @pytest.mark.server
 def test_requests_of_clients_that_reset_their_connections_are_dropped(tmp_path: Path) -> None:
-    """They neither run nor count as waiting. A connection that is only closed may still be read by its client."""
+    """They neither run nor count as waiting. If a connection is only closed, its client may still read."""
     with serving(tmp_path, matmul_size=SLOW_MATRIX) as server:
         with ExitStack() as stack:
             connections = [stack.enter_context(connect(server)) for _ in range(300)]

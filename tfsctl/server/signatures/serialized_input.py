@@ -66,7 +66,7 @@ def serialized_examples(given: protos.Input | SerializedInput) -> np.ndarray:
     """The serialized examples of an Input message. Raises INVALID_ARGUMENT if there are none."""
     if isinstance(given, protos.Input) and given.WhichOneof("kind") != _WITH_CONTEXT:
         listed = given.example_list.examples
-        if 0 < len(listed) <= PIECE_VALUES:  # as below, in a third of the time
+        if 0 < len(listed) <= PIECE_VALUES:  # as below, for one example in 2.3 instead of 3.7 us
             return object_array([example.SerializeToString() for example in listed])
     return (given if isinstance(given, SerializedInput) else SerializedInput([given])).strings()
 

@@ -208,6 +208,6 @@ def test_a_row_of_numbers_is_read_as_by_the_general_reader(row: list[float], sep
     ],
 )
 def test_only_one_row_of_numbers_is_read_at_once(body: str) -> None:
-    """All other bodies are left to other readers; the next row is read nevertheless."""
+    """Other readers take all other bodies. A row that follows such a body is read."""
     assert number_row(body.encode()) is None
     assert number_row(b'{"instances": [[0.5, -1]]}') in (None, np.array([0.5, -1.0]).tobytes())

@@ -49,9 +49,9 @@ _PLACEHOLDER = rb'"\u0000"'
 
 
 class _OfThread(threading.local):
-    """What each thread has: a parser, which keeps its memory, some eight times the text.
+    """The parser of each thread. It keeps its memory, some eight times the size of the text.
 
-    With a new parser for each body, half of the time are page faults.
+    With a new parser for each body, page faults take half of the time.
     """
 
     def __init__(self) -> None:
