@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from pathlib import Path
 
 from model_servers import Served
@@ -18,9 +19,9 @@ def counting_flags(base: Path, folder: Path) -> list[str]:
     return ["--model_name=m", f"--model_base_path={base}", f"--monitoring_config_file={monitoring}"]
 
 
-def metric_sum(server: Served, name: str) -> int:
-    """The value of a metric, summed over its labels."""
-    _, page, _ = rest(server, "GET", _PAGE)
+def metric_sum(server: Served, name: str, context: ssl.SSLContext | None = None) -> int:
+    """The value of a metric, summed over its labels. Over TLS if there is a context."""
+    _, page, _ = rest(server, "GET", _PAGE, context=context)
     return sum(map(int, re.findall(rb"^%b(?:\{[^}]*\})? (\d+)" % name.encode(), page, re.MULTILINE)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 _NO_LIMIT = 2**62
 
@@ -13,6 +13,8 @@ class RequestContext(Protocol):
 
     client: object
     """Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""
+    run: Any
+    """The run (a PendingRun) that the request waits for, None before and after that."""
     is_alone: bool
     """Whether no other request is around: this one need not wait for others to share a run with."""
 

@@ -43,11 +43,12 @@ class Fakes:
         self.client: object = "c"
         self.target, self.is_alone, self.is_gone = "/t", True, False
         self.task: Any = None
+        self.run: Any = None
         self._bug = bug
         self.queue = FakeQueue(refusal)
         self.servable = Servable("m", 1, cast("Any", None), (), cast("Any", self.queue))
-        self.run = DirectRun((), (), "payload", rows=1, nbytes=1)
-        self.run.begin(self, self.servable, self._finish)
+        self.begun = DirectRun((), (), "payload", rows=1, nbytes=1)
+        self.begun.begin(self, self.servable, self._finish)
 
     def end_service(self) -> None:
         """Count the ends of the exchange."""
@@ -55,7 +56,7 @@ class Fakes:
         self.task = None
 
     def _finish(self, run: DirectRun, outcome: object) -> None:
-        assert run is self.run
+        assert run is self.begun
         if self._bug is not None:
             raise self._bug
         self.outcomes.append(outcome)
@@ -70,13 +71,13 @@ class Fakes:
 def test_a_run_is_settled_once() -> None:
     """The first outcome counts, and the client may leave afterwards."""
     fakes = Fakes()
-    assert (fakes.run.client, fakes.run.is_alone) == ("c", True)
-    assert fakes.task is fakes.run
+    assert (fakes.begun.client, fakes.begun.is_alone) == ("c", True)
+    assert fakes.task is fakes.begun
     assert fakes.in_flight == 1
-    fakes.run.settle(b"answer")
-    fakes.run.settle(b"other")
-    fakes.run.cancel()
-    assert fakes.run.is_done
+    fakes.begun.settle(b"answer")
+    fakes.begun.settle(b"other")
+    fakes.begun.cancel()
+    assert fakes.begun.is_done
     assert fakes.outcomes == [b"answer"]
     assert (fakes.ends, fakes.in_flight) == (1, 0)
 
@@ -94,9 +95,9 @@ def test_a_run_whose_client_has_left_is_forgotten(has_outcome: bool) -> None:
     fakes = Fakes()
     fakes.is_gone = True
     if has_outcome:
-        fakes.run.settle(b"answer")
-    fakes.run.cancel()
-    fakes.run.settle(b"answer")
+        fakes.begun.settle(b"answer")
+    fakes.begun.cancel()
+    fakes.begun.settle(b"answer")
     assert fakes.outcomes == []
     assert fakes.queue.waiting == []
     assert (fakes.ends, fakes.in_flight) == (1, 0)
@@ -106,6 +107,6 @@ def test_a_bug_ends_the_exchange_only(caplog: pytest.LogCaptureFixture) -> None:
     """The other requests of a batch are answered."""
     fakes = Fakes(bug=KeyError("bug"))
     with caplog.at_level(logging.ERROR):
-        fakes.run.settle(b"answer")
+        fakes.begun.settle(b"answer")
     assert "bug" in caplog.text
     assert (fakes.ends, fakes.in_flight) == (1, 0)

@@ -48,6 +48,7 @@ class _Request:
 
     client: object = None
     is_alone = False
+    run: object = None
 
     def __init__(self, memory_limit: int) -> None:
         self.memory_limit, self.charged = memory_limit, list[int]()

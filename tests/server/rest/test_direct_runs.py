@@ -69,13 +69,15 @@ def test_pipelined_requests_are_answered_in_order(tmp_path: Path, rows: int) -> 
 
 
 @pytest.mark.server
-def test_requests_of_clients_that_reset_their_connections_are_dropped(tmp_path: Path) -> None:
-    """They neither run nor count as waiting. If a connection is only closed, its client may still read."""
+@pytest.mark.parametrize("end", ["reset", "FIN"])
+def test_requests_of_clients_that_left_are_dropped(tmp_path: Path, end: str) -> None:
+    """They neither run nor count as waiting, nor does the next request wait for them."""
     with serving(tmp_path, matmul_size=SLOW_MATRIX) as server:
         with ExitStack() as stack:
             connections = [stack.enter_context(connect(server)) for _ in range(300)]
             for connection in connections:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset when closed
+                if end == "reset":
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.sendall(request(1.0))
             read_answers(connections[0], 1)
         eventually(lambda: metric_sum(server, ":tfsctl:server:queued_requests"), 0)

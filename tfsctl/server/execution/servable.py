@@ -106,12 +106,15 @@ class Servable:
         request = current_request.get()
         if request is not None:
             run.client, run.is_alone = request.client, request.is_alone
+            request.run = run
         answer = run.answer = asyncio.get_running_loop().create_future()
         try:
             self.submit(run)
             return await answer
         finally:
             self.finish(run)
+            if request is not None:
+                request.run = None  # its error refers to this frame: no cycle for the garbage collector
 
     def submit(self, run: PendingRun) -> None:
         """Queue a request. The session is not closed before `finish`. Raises ServingError if the request is refused."""
@@ -155,6 +158,7 @@ class DirectExchange(Protocol):
     is_alone: bool
     is_gone: bool
     task: Any
+    run: Any
 
     def end_service(self) -> None:
         """The request has been served."""
@@ -179,7 +183,7 @@ class DirectRun(PendingRun):
         self.exchange, self.servable, self._finish = exchange, servable, finish
         self.client, self.is_alone = exchange.client, exchange.is_alone
         self.is_done = False
-        exchange.task = self
+        exchange.task = exchange.run = self
         try:
             servable.submit(self)
         except Exception as error:  # noqa: BLE001 - the error is the answer to this request
@@ -194,6 +198,7 @@ class DirectRun(PendingRun):
         self.is_done = True
         self.servable.finish(self)
         exchange = self.exchange
+        exchange.run = None
         try:
             if exchange.is_gone:
                 exchange.end_service()

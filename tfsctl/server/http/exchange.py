@@ -45,6 +45,16 @@ class Work(Protocol):
         """The client has left: end soon."""
 
 
+class WaitingRun(Protocol):
+    """The run of a model for a request."""
+
+    is_waiting: bool
+    """Whether it has not begun."""
+
+    def settle(self, outcome: object) -> None:
+        """Give its answer, or its error."""
+
+
 class Tasks(Protocol):
     """The tasks that serve the requests of a listener."""
 
@@ -68,6 +78,7 @@ class Exchange(ABC):
         is_streaming: whether the body may arrive as slowly as the client likes (streaming calls); the application's.
         is_alone: whether no other request was around when this one began, and none has begun since.
         task: the task, or the object without a task, that serves the request, None before and after that.
+        run: the run of a model that the request waits for, None before and after that.
         held: the bytes counted in the memory budget for this exchange.
     """
 
@@ -89,6 +100,7 @@ class Exchange(ABC):
         "is_streaming",
         "method",
         "port",
+        "run",
         "target",
         "task",
     )
@@ -112,6 +124,7 @@ class Exchange(ABC):
         self._is_consuming = False  # the body is consumed as it arrives
         self.has_all = self.is_gone = self.is_streaming = self.is_alone = False
         self.task: Work | None = None
+        self.run: WaitingRun | None = None
         self.held = 0
 
     def on_served(self) -> None:
@@ -167,6 +180,16 @@ class Exchange(ABC):
             self._drop_body()
             if self._waiter is not None:
                 self._wake()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the request waits for a run that has not begun."""
+        return self.run is not None and self.run.is_waiting
+
+    def refuse_waiting(self, error: Exception) -> None:
+        """Answer a request that `is_waiting` with an error."""
+        if self.run is not None:
+            self.run.settle(error)
 
     def cancel(self) -> None:
         """The client has left: nobody waits for the response any more."""

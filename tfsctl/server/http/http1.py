@@ -18,7 +18,15 @@ from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_
 from tfsctl.server.http.http1_request import Request, refusal
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
-from tfsctl.server.http.timeouts import DRAIN_IDLE_S, Linger, WriteStall, is_slow_body
+from tfsctl.server.http.timeouts import (
+    DRAIN_IDLE_S,
+    HALF_CLOSED_WAIT_S,
+    LATE_FIN_S,
+    Linger,
+    WriteStall,
+    half_closed_error,
+    is_slow_body,
+)
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import BudgetExceededError
 
@@ -76,6 +84,7 @@ class Http1Connection(asyncio.Protocol):
             self._body_left -= len(data)
             self._add_to_body(data)
             return
+        self.heard_s = self.loop.time()
         self._buffer += data
         self._parse()
 
@@ -99,12 +108,25 @@ class Http1Connection(asyncio.Protocol):
         self._resume(_CLIENT_READS_NOTHING)
 
     def eof_received(self) -> bool:
-        """The client sends no more, but may still read."""
+        """The client sends no more. It may have left, or wait for its answers: `timeouts.py` tells what follows."""
         self._has_eof = True
         if self._is_closing or self._current is None:
             return False
         self._end_truncated_request()
+        is_late = self.loop.time() - self.heard_s > LATE_FIN_S
+        self.loop.call_soon(self._refuse_waiting, self._requests if is_late else 0)
         return True
+
+    def _refuse_waiting(self, refusable: int) -> None:
+        """Refuse the current request if it waits for its run and is the request of this number. Look again later."""
+        current = self._current
+        if current is None or current.is_gone:
+            return
+        number = self._requests if current.is_waiting else 0
+        if number and number == refusable:
+            self.state.recorder.request_rejected("half_closed")
+            current.refuse_waiting(half_closed_error())
+        self.loop.call_later(HALF_CLOSED_WAIT_S, self._refuse_waiting, number)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""

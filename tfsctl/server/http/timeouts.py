@@ -1,4 +1,13 @@
-"""Clients that are too slow: bodies that trickle in, answers that nobody reads, connections that are slow to close."""
+"""Clients that are too slow: bodies that trickle in, answers that nobody reads, connections that are slow to close.
+
+Also clients that have closed their side of an HTTP/1 connection (FIN). Such a client may still read its answers (`printf …
+| nc`), or may have left; TCP does not tell which. A request whose run has begun is answered. A request that waits for its
+run is refused, so that other clients do not wait for runs whose answers nobody reads:
+
+- at once, if the FIN arrives later than `LATE_FIN_S` after the last bytes. A client that only stops sending sends it with
+  the last bytes; this client has probably given up.
+- otherwise if it waits at two looks, `HALF_CLOSED_WAIT_S` apart. What the request took before it waited does not count.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +17,15 @@ from traceback import clear_frames
 from typing import Any, TypeVar
 
 from tfsctl.server.limits import Limits
+from tfsctl.server.status import Code, ServingError
 
 _MIN_READ_BYTES = 64 * 1024  # that a client has to read in `write_stall_timeout_s`, if so much waits for it
 _LINGER_CHECK_S = 0.5
 _MAX_LINGER_CHECKS = 10
 DRAIN_IDLE_S = 5.0
 """How long a connection may be idle after another process has taken over the ports."""
+LATE_FIN_S = 0.1
+HALF_CLOSED_WAIT_S = 1.0
 _T = TypeVar("_T")
 
 
@@ -34,6 +46,14 @@ def is_slow_body(limits: Limits, elapsed_s: float, received: int) -> bool:
     """Whether a body of which `received` bytes arrived within `elapsed_s` is slower than the limits allow."""
     grace_s = limits.body_grace_s
     return grace_s is not None and elapsed_s - grace_s > received / limits.body_bytes_per_s
+
+
+def half_closed_error() -> ServingError:
+    """The error of a request that would have to wait for its run, though its client may have left."""
+    reason = "a request whose client has closed its side of the connection would have to wait"
+    return ServingError(
+        Code.RESOURCE_EXHAUSTED, f"The server is overloaded: {reason}. Retry after 1 s.", retry_after_s=1
+    )
 
 
 class WriteStall:
