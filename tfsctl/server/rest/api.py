@@ -12,6 +12,7 @@ import re
 import time
 import zlib
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
@@ -36,6 +37,7 @@ from tfsctl.server.rest.json import pieces as json_pieces
 from tfsctl.server.rest.json import results as json_results
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
+from tfsctl.server.rest.json.spans import UnusualError
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
 from tfsctl.server.rest.request_log_entry import prediction_log
 from tfsctl.server.rest.response import RestResponse, Send, bug_response, error_response, html_page
@@ -253,7 +255,8 @@ def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | Seriali
     large = json_pieces.large_examples(body) if len(body) > LARGE_BODY_BYTES else None
     if large is not None:
         signature, parts = large
-        return signature, SerializedInput(json_example.inputs_from_examples(parts))
+        with suppress(UnusualError):  # found between the examples
+            return signature, SerializedInput(json_example.inputs_from_examples(parts))
     document = json_document.parse(body)
     return json_tensor.signature_name(document), json_example.input_from_document(document)
 

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json.binary_values import is_b64
+from tfsctl.server.rest.json.example import input_from_document
 from tfsctl.server.rest.json.rapidjson_reader import RapidJsonReader
+from tfsctl.server.rest.json.text import debug_text, type_name
 from tfsctl.server.status import Code, ServingError
 
 
@@ -103,6 +106,19 @@ def test_lenient_documents_are_read(body: bytes, value: object) -> None:
     So is the second half of a surrogate pair alone, and a number just too big becomes Infinity.
     """
     assert repr(json_document.parse(body)) == repr(value)
+
+
+@pytest.mark.parametrize("beside", ["e", "\\ud83d\\ude00"], ids=["plain text", "a surrogate pair"])
+def test_duplicate_keys_are_kept_by_all_readers(beside: str) -> None:
+    """Of duplicate features the last one counts, errors quote both, and an object with two keys is no bytes."""
+    body = f'{{"examples": [{{"x": [1], "x": [2.5], "y": "{beside}"}}]}}'.encode()
+    (example,) = input_from_document(json_document.parse(body)).example_list.examples
+    assert list(example.features.feature["x"].float_list.value) == [2.5]
+    quoted = debug_text(json_document.parse(f'{{"a": 1, "a": "{beside}"}}'.encode()))
+    assert quoted.splitlines()[1] == '    "a": 1,'
+    bytes_twice = json_document.parse(f'{{"b64": "aGk=", "b64": "{beside}"}}'.encode())
+    assert not is_b64(bytes_twice)
+    assert type_name(bytes_twice) == "Object"
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE+-\\u tfn', max_size=60).map(str.encode))

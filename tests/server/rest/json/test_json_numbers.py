@@ -182,6 +182,7 @@ def test_a_row_of_numbers_is_read_as_by_the_general_reader(row: list[float], sep
         '{"instances": [[1, 2], 3]}',
         '{"instances": [1, [2, 3]]}',
         '{"instances": [[[1, 2]]]}',
+        '{"instances": [ [[1, 2]]]}',
         '{"instances": [1, 2]}',
         '{"instances": [[]]}',
         '{"instances": [["1"]]}',

@@ -178,7 +178,11 @@ def test_empty_lists_fit_every_dtype(dtype: str) -> None:
 
 def test_deep_nesting_is_refused_without_recursion() -> None:
     """Thousands of nested brackets are an error, not a crash; millions are refused quickly."""
-    for depth, message in ((5_000, "rank 64 but is rank 5000"), (3_000_000, "JSON Parse error: ")):
+    for depth, message in (
+        (63, "rank 62 but is rank 63"),
+        (5_000, "rank 62 but is rank 5000"),
+        (3_000_000, "JSON Parse error: "),
+    ):
         with pytest.raises(ServingError) as refused:
             read(b'{"inputs": ' + b"[" * depth + b"1" + b"]" * depth + b"}", x="float32")
 

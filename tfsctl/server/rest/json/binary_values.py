@@ -5,12 +5,15 @@ from __future__ import annotations
 import binascii
 import re
 
+from tfsctl.server.rest.json.text import DuplicateKeys
 from tfsctl.server.status import invalid_argument
 
 
 def is_b64(value: object) -> bool:
     """Whether a value is `{"b64": text}`, which means bytes."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+    if not isinstance(value, dict) or not isinstance(value.get("b64"), str):
+        return False
+    return len(value.pairs if isinstance(value, DuplicateKeys) else value) == 1
 
 
 def decode_b64(text: str) -> bytes:

@@ -14,7 +14,7 @@ from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.dtypes import DType
 
-MAX_RANK = 64  # numpy's; 254 in the real server
+MAX_RANK = 62  # of numpy's 64, two are for stacking requests; 254 in the real server
 SMALL_INTS = ("int32", "int16", "int8", "uint8")  # which TensorFlow Serving reads as int32
 _MAX_PACKED_VALUES = 64 * 1024  # packing copies the list of a row
 _SMALLEST_NORMAL = {kind: np.finfo(kind).tiny for kind in "efd"}
@@ -58,6 +58,8 @@ def _numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np.ndarr
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError):
+        return None
+    if array.ndim > MAX_RANK:
         return None
     if not array.size:  # regular lists without a value
         return np.empty(array.shape, dtype=dtype.numpy)

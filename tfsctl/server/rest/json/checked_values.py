@@ -27,7 +27,7 @@ def format_error(document: object, message: str) -> ServingError:
 
 
 def checked_array(values: list[Any], shape: tuple[int, ...], dtype: DType) -> np.ndarray:
-    """The array of values from `checked_values`. Raises INVALID_ARGUMENT if it has more than 64 dimensions."""
+    """The array of values from `checked_values`. Raises INVALID_ARGUMENT if it has more than MAX_RANK dimensions."""
     if len(shape) > MAX_RANK:
         raise invalid_argument(f"Shape must be at most rank {MAX_RANK} but is rank {len(shape)}")
     if not values:  # empty arrays of any dtype, also of those without a JSON form

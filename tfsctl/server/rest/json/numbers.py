@@ -106,8 +106,13 @@ def number_row(body: bytes) -> bytes | None:
     Returns None for any other body, and without simdjson. It takes half of the CPU time of reading the body with orjson
     and packing the numbers, which become Python objects there.
     """
-    row = body.find(b"[[", 0, _MAX_ROW_START)
-    if row < 0 or simdjson is None or body.find(b"[", row + 2) >= 0 or body.find(b":", body.find(b":") + 1) >= 0:
+    row = body.find(b"[", 0, _MAX_ROW_START)
+    if (
+        not body.startswith(b"[[", row)
+        or simdjson is None
+        or body.find(b"[", row + 2) >= 0
+        or body.find(b":", body.find(b":") + 1) >= 0
+    ):
         return None  # another list, or another key
     try:
         rows = _of_thread.parser.parse(body)[INSTANCES]

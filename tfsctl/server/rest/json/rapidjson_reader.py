@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from tfsctl.core.types import Json
+from tfsctl.server.rest.json.text import DuplicateKeys
 from tfsctl.server.status import ServingError, invalid_argument
 
 _BRACKETS = re.compile(r"\[+")
@@ -129,6 +130,7 @@ class RapidJsonReader:
             closing, missing = "]", "Missing a comma or ']' after an array element."
         else:
             container.setdefault(key, value)
+            container.pairs.append((key, value))
             closing, missing = "}", "Missing a comma or '}' after an object member."
         if self._peek() == closing:
             self.at += 1
@@ -151,7 +153,7 @@ class RapidJsonReader:
             return [], True
         if first == "{":
             self.at += 1
-            return {}, True
+            return DuplicateKeys({}, []), True
         if first == '"':
             return self._string(), False
         for word, value in (("null", None), ("true", True), ("false", False)):

@@ -50,7 +50,7 @@ def double_text(value: float) -> str:
 
 
 class DuplicateKeys(dict[str, Any]):
-    """An object with repeated keys: the mapping has the first value of each key, `pairs` has them all."""
+    """An object that may have repeated keys: the mapping has the first value of each key, `pairs` has them all."""
 
     def __init__(self, members: dict[str, Any], pairs: list[tuple[str, Any]]) -> None:
         super().__init__(members)
@@ -106,8 +106,11 @@ def type_name(value: object) -> str:
         return "Null"
     if isinstance(value, bool):
         return "True" if value else "False"
-    names: dict[type, str] = {dict: "Object", list: "Array", str: "String"}
-    return names.get(type(value), "Number")
+    if isinstance(value, dict):
+        return "Object"
+    if isinstance(value, list):
+        return "Array"
+    return "String" if isinstance(value, str) else "Number"
 
 
 def float_text(value: float) -> str:
