@@ -101,6 +101,7 @@ ODD_TEXTS = [
         'x="',
         "x=[1,",
         '{"instances": 3}',
+        '{"instances": []}',
         '{"inputs": null}',
         '{"signature_name": 3, "instances": []}',
         "-1",

@@ -208,6 +208,8 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
             return [_by_input(value, signature, text)]
         if "inputs" in value:
             return [replace(_by_input(value["inputs"], signature, text), is_exact=True, is_batch=True)]
+        if value["instances"] == []:
+            raise InvalidInput('"instances" is an empty list, which a server refuses')
         if isinstance(value["instances"], list):
             return [_by_input(row, signature, text, is_row=True) for row in value["instances"]]
         raise InvalidInput(f'"instances" is {quoted(value["instances"])}, which is not a list')
@@ -244,6 +246,8 @@ def _typed(text: str, spec: TensorSpec) -> object:
     value = parse_json(text)
     if value is not None and not isinstance(value, (int, float)):
         return value
+    if value is None and text.lstrip()[:1] in ("[", "{"):
+        raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON")
     numbers = [_parse_word(word, spec) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
         raise InvalidInput(f"{quoted(text)} is not {spec.dtype}")
