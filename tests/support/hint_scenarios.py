@@ -40,6 +40,7 @@ DRY = "--dry-run --engine embedded"
 
 WITH_SERVER: list[Scenario] = [
     # The server, the model and the version
+    ("did you mean --model {}?", "repl echo", "metadata --model echo"),
     ("did you mean --model {}?", "predict --model half_plus_to 1", "predict --model half_plus_two 1"),
     ("did you mean {}?", "status ehco", "status echo"),
     ("did you mean --server {}?", f"{HALF} --server tset 1", f"{HALF} --server test 1"),
@@ -228,6 +229,8 @@ LOCAL: list[Scenario] = [
     ("use --version N", "metadata models/echo --label stable", "metadata models/echo --version 7"),
     ("add --force to overwrite it", "sample models/echo --output taken.json", "sample models/echo --output taken.json --force"),
     ("did you mean tfsctl {}?", "metdata models/echo", "metadata models/echo"),
+    ("did you mean {} {}?", "image bild models/echo", "image build models/echo --print-dockerfile"),
+    ("did you mean {} … {}?", "versions --keep 9 models/echo", "versions prune --keep 9 models/echo"),
     ("tfsctl --help lists the commands", "zzzzzzz", "--help"),
     ('run tfsctl explain "ERROR", or pipe a log into it', "explain", "explain 'Connection refused'"),
     ("tfsctl status shows the state of each version, and tfsctl logs the server's log", "explain hello", "explain 'Connection refused'"),

@@ -85,10 +85,26 @@ def test_commands_are_listed_by_group(run_cli: RunCli) -> None:
         (["predict", "--jsn"], ["unknown option --jsn", "did you mean --json?"]),
         (["stop", "--al"], ["unknown option --al", "did you mean --all?"]),
         (["logs", "--xyzzy"], ["unknown option --xyzzy", "tfsctl logs --help"]),
-        (["status", "a", "b"], ["unexpected extra argument", "tfsctl status --help"]),
-        (["serve", "--rest-port", "x"], ["invalid value for '--rest-port'", "tfsctl serve --help"]),
+        (["status", "a", "b"], ["unexpected argument: b", "tfsctl status --help"]),
+        (["repl", "house"], ["unexpected argument: house", "did you mean --model house?"]),
+        (["repl", "a", "b"], ["unexpected argument: a b", "tfsctl repl --help"]),
+        (
+            ["serve", "--rest-port", "x"],
+            ["--rest-port: 'x' is not a whole number from 0 to 65535", "tfsctl serve --help"],
+        ),
+        (
+            ["logs", "-n", "-1"],
+            ["invalid value for --tail: -1 is not a whole number of at least 0", "tfsctl logs --help"],
+        ),
+        (["status", "--timeout", "0"], ["--timeout: 0 is not a number of at least 0.001", "tfsctl status --help"]),
+        (["canary", "m", "--percent", "x"], ["'x' is not a number from 0.01 to 100", "tfsctl canary --help"]),
+        (["export", "x.py", "--version", "x"], ["--version: 'x' is not a whole number", "tfsctl export --help"]),
+        (["serve", "m", "--engine", "dokcer"], ["--engine: 'dokcer' is not one of", "did you mean 'docker'?"]),
+        (["predict", "--format", "cvs"], ["--format: 'cvs' is not one of", "did you mean 'csv'?"]),
+        (["versions", "--keep", "3"], ["has no option --keep", "did you mean tfsctl versions prune … --keep?"]),
         (["logs", "--tail"], ["option '--tail' requires an argument", "tfsctl logs --help"]),
-        (["image", "bild"], ["no such command 'bild'", "tfsctl image --help"]),
+        (["image", "bild"], ["tfsctl image has no command 'bild'", "did you mean tfsctl image build?"]),
+        (["image", "push"], ["tfsctl image has no command 'push'", "tfsctl image --help"]),
     ],
 )
 def test_usage_errors_have_a_hint_and_exit_code_2(typed: list[str], words: list[str], run_cli: RunCli) -> None:
@@ -101,6 +117,15 @@ def test_usage_errors_have_a_hint_and_exit_code_2(typed: list[str], words: list[
     assert lines[1].startswith("hint: ")
     for one in words:
         assert one.lower() in shown.stderr.lower()
+
+
+def test_a_wrong_variable_is_named(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value from the environment is an error of its variable, not of the option."""
+    monkeypatch.setenv("TFSCTL_REST_PORT", "70000")
+
+    assert run_cli("serve", "m").stderr.splitlines()[0] == (
+        "error: invalid value for TFSCTL_REST_PORT: 70000 is not a whole number from 0 to 65535"
+    )
 
 
 def test_aliases_lead_to_commands() -> None:

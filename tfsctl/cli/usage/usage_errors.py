@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from tfsctl.errors import InvalidInput
+
+# Messages of Click.
+_UNKNOWN_COMMAND = re.compile(r"No such command '(.*?)'\.")
+_EXTRA_ARGUMENTS = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
+_WRONG_NUMBER = re.compile(r"(.*) is not (?:a valid (?:int|float)|in the range )", re.DOTALL)
+_WRONG_CHOICE = re.compile(r"'(.*)' is not one of ", re.DOTALL)
 
 # What users of docker, ollama, kubectl and git type -> our command.
 ALIASES = {
@@ -65,13 +74,82 @@ def usage_error(error: Exception, command: str = "") -> InvalidInput:
         names = {name.lstrip("-"): name for name in error.possibilities or ()}
         known = names or _options(context)
         close = difflib.get_close_matches(str(option).lstrip("-"), known, n=1, cutoff=0.6)
+        siblings = _siblings_with_option(context, str(option))
+        if siblings:  # `tfsctl versions --keep 3` is read as `tfsctl versions ls --keep 3`
+            return InvalidInput(f"{path} has no option {option}", hint=f"did you mean {siblings[0]} … {option}?")
         hint = f"did you mean {known[close[0]]}?" if close else help_hint
         return InvalidInput(f"unknown option {option}", hint=hint)
     children = getattr(getattr(context, "command", None), "commands", {})
     if children and message.startswith("Usage:"):  # the help of a group, without an error
         return InvalidInput(f"{path} needs one of its commands: {', '.join(children)}", hint=help_hint)
-    first = message.splitlines()[0] if message else "the command line is wrong"
-    return InvalidInput(first[:1].lower() + first[1:].removesuffix("."), hint=help_hint)
+    if unknown := _UNKNOWN_COMMAND.match(message):
+        close = difflib.get_close_matches(unknown[1], children, n=1, cutoff=0.6)
+        hint = f"did you mean {path} {close[0]}?" if close else help_hint
+        return InvalidInput(f"{path} has no command {unknown[1]!r}", hint=hint)
+    if extra := _EXTRA_ARGUMENTS.match(message):
+        hint = (
+            f"did you mean --model {shlex.quote(extra[1])}?"
+            if _takes_only_options(context) and " " not in extra[1]
+            else help_hint
+        )
+        return InvalidInput(f"unexpected argument: {extra[1]}", hint=hint)
+    first = _value_error(error, context) or (message.splitlines()[0] if message else "the command line is wrong")
+    return InvalidInput(first[:1].lower() + first[1:].removesuffix("."), hint=_choice_hint(error) or help_hint)
+
+
+def _value_error(error: Exception, context: Any) -> str:  # noqa: ANN401 - a context of Click
+    """What is wrong with the value of an option, and with the variable it came from; empty for other errors."""
+    parameter, message = getattr(error, "param", None), str(getattr(error, "message", ""))
+    if parameter is None or not message or parameter.param_type_name != "option":
+        return ""
+    number = _WRONG_NUMBER.match(message)
+    problem = f"{number[1].removesuffix('.0')} is not {_number_text(parameter.type)}" if number else message
+    return f"invalid value for {_place(parameter, context)}: {problem}"
+
+
+def _place(parameter: Any, context: Any) -> str:  # noqa: ANN401 - a parameter and a context of Click
+    """The variable that an option's value came from, or the name of the option."""
+    source = None if context is None else context.get_parameter_source(parameter.name)
+    return str(parameter.envvar if getattr(source, "name", "") == "ENVIRONMENT" else max(parameter.opts, key=len))
+
+
+def _number_text(number: Any) -> str:  # noqa: ANN401 - a number type of Click
+    """The values of a number type of Click: `a whole number from 0 to 65535`."""
+    kind = "a whole number" if number.name.startswith("int") else "a number"
+    low, high = getattr(number, "min", None), getattr(number, "max", None)
+    if low is not None and high is not None:
+        return f"{kind} from {low:g} to {high:g}" if number.name.startswith("float") else f"{kind} from {low} to {high}"
+    if low is not None:
+        return f"{kind} greater than {low}" if number.min_open else f"{kind} of at least {low}"
+    return kind if high is None else f"{kind} of at most {high}"
+
+
+def _choice_hint(error: Exception) -> str:
+    """The choice of an option that was probably meant; empty if there is none."""
+    parameter = getattr(error, "param", None)
+    typed = _WRONG_CHOICE.match(str(getattr(error, "message", "")))
+    choices = [str(getattr(one, "value", one)) for one in getattr(getattr(parameter, "type", None), "choices", ())]
+    close = difflib.get_close_matches(typed[1], choices, n=1) if typed else []
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _siblings_with_option(context: Any, option: str) -> list[str]:  # noqa: ANN401 - a context of Click
+    """The commands of the same group that have an option."""
+    parent = getattr(context, "parent", None)
+    commands = getattr(getattr(parent, "command", None), "commands", {}) if getattr(parent, "parent", None) else {}
+    return [
+        f"{parent.command_path} {name}"
+        for name, one in commands.items()
+        if any(option in parameter.opts for parameter in one.params)
+    ]
+
+
+def _takes_only_options(context: object) -> bool:
+    """Whether a command chooses its model with --model and has no arguments."""
+    parameters = getattr(getattr(context, "command", None), "params", ())
+    return any("--model" in one.opts for one in parameters) and not any(
+        one.param_type_name == "argument" for one in parameters
+    )
 
 
 def _options(context: object) -> dict[str, str]:
