@@ -29,7 +29,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__init__", "__main__"},
     ],
     "core": [
-        {"dtypes", "json_strings", "protos", "tfrecord", "types", "wire_format"},
+        {"dtypes", "json_strings", "protos", "similar_paths", "tfrecord", "types", "wire_format"},
         {"arrays", "batches", "compatibility", "inference", "saved_model", "version_files"},
         {"json_tensors", "model_dir", "tensors"},
         {"graphs", "history", "predict_response"},
@@ -195,7 +195,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"registry"},
         {"__init__"},
     ],
-    "cli/usage": [{"click_types", "headings", "usage_errors"}, {"default_command", "help_format"}],
+    "cli/usage": [{"click_types", "headings"}, {"default_command", "help_format", "usage_errors"}],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
         {

@@ -92,6 +92,9 @@ def workplace(tmp_path: Path, echo_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     folder = tmp_path / "work"
     (folder / "models").mkdir(parents=True)
     (folder / "models" / "echo").symlink_to(echo_dir)
+    (folder / "models" / "twice").mkdir()
+    for version in ("7", "8"):
+        (folder / "models" / "twice" / version).symlink_to(echo_dir / "7")
     for name, content in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content.replace(b"%ECHO%", str(echo_dir).encode()))

@@ -60,6 +60,8 @@ def test_each_kind_of_wrong_path_has_its_own_hint(tmp_path: Path) -> None:
 
     missing = refusal(tmp_path / "nowhere")
     assert isinstance(missing, NotFound)
+    assert missing.hint == ""
+    assert refusal(tmp_path / "model").hint == f"did you mean {tmp_path}/models?"
 
     empty = refusal(tmp_path / "empty")
     assert isinstance(empty, NotFound)

@@ -3,7 +3,8 @@
 A scenario is the template of the hint (as in `hint_templates`), a command line that is refused with it, and the command
 line of a user who does what the hint says: `{hint}` is the hint itself, `{command}` the command in it. `WITH_SERVER`
 needs the shared server with the models `echo`, `half_plus_two` and `house_price`; `LOCAL` needs none. All run in a
-directory with `FILES`, the model directories `models/echo` and `models/half_plus_two`, and a `misnamed/v1`.
+directory with `FILES`, the model directories `models/echo` (version 7), `models/twice` (7 and 8) and
+`models/half_plus_two`, and a `misnamed/v1`.
 """
 
 from __future__ import annotations
@@ -212,8 +213,10 @@ LOCAL: list[Scenario] = [
     ("save it as UTF-8 without a byte order mark", f"serve --config bom.config {DRY}", f"serve --config correct.config {DRY}"),
     ('add model_platform: "tensorflow"', f"serve --config platform.config {DRY}", f"serve --config correct.config {DRY}"),
     ("--model {}", f"serve --model models/echo {DRY}", f"serve {{hint}} {DRY}"),
+    ("write {}s=…", f"serve --model echo=models/echo,version=7 {DRY}", f"serve --model echo=models/echo,versions=7 {DRY}"),
+    ("{} lists models", f"serve --config nothing/.keep {DRY}", f"serve --config correct.config {DRY}"),
     ("labels=stable:1,canary:2", f"serve --model echo=models/echo,labels=x {DRY}", f"serve --model echo=models/echo,labels=stable:7 {DRY}"),
-    ("versions={} serves it as well", f"serve --model echo=models/echo,labels=stable:9 {DRY}", f"serve --model echo=models/echo,labels=stable:7 {DRY}"),
+    ("versions={} serves it as well", f"serve --model echo=models/twice,labels=stable:7 {DRY}", f"serve --model echo=models/twice,versions=7,8,labels=stable:7 {DRY}"),
     ("{}=VALUE", f"serve models/echo --batching-parameter max_batch_siz=1 {DRY}", f"serve models/echo --batching-parameter max_batch_size=1 {DRY}"),
     ("NAME=VALUE, and NAME is one of {}", f"serve models/echo --batching-parameter zzz=1 {DRY}", f"serve models/echo --batching-parameter max_batch_size=1 {DRY}"),
     ("use --env NAME=VALUE", f"serve models/echo --env =x {DRY}", f"serve models/echo --env A=x {DRY}"),

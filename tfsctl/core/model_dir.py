@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.errors import ExportError, NotFound, VersionTakenError
 
 STAGING_PREFIX = ".tfsctl-staging-"
@@ -44,7 +45,10 @@ def list_versions(base: Path) -> list[VersionDir]:
     try:
         entries = list(os.scandir(base))
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"no such directory: {base}") from None
+        if base.exists():
+            raise NotFound(f"{base} is not a directory") from None
+        hint = similar_path_hint(base, only_directories=True)
+        raise NotFound(f"no such directory: {base}", hint=hint) from None
     found = [(parse_version(e.name), Path(e.path)) for e in entries if e.is_dir()]
     return sorted((VersionDir(v, p) for v, p in found if v is not None), key=lambda d: (d.version, d.path.name))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.core.types import Signature
 from tfsctl.data.blocks import STDIN, RowSource
 from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat
@@ -60,7 +61,7 @@ def open_source(
 def check_exists(location: str) -> None:
     """Raise NotFound if there is no such file or directory. Stdin and glob patterns are not checked."""
     if location != STDIN and not os.path.exists(location) and not glob.has_magic(location):
-        raise NotFound(f"there is no file {location}")
+        raise NotFound(f"there is no file {location}", hint=similar_path_hint(location))
 
 
 def _checked_format(chosen: Format, text_format: TextFormat) -> Format:

@@ -98,7 +98,8 @@ def find_configured(config: ModelConfig) -> ModelOnDisk:
     base = Path(config.base_path)
     require_versions(base)
     on_disk = {found.version: found.path for found in list_versions(base)}
-    missing = [version for version in config.policy.specific or () if version not in on_disk]
+    wanted = [*(config.policy.specific or ()), *config.labels.values()]
+    missing = [version for version in wanted if version not in on_disk]
     if missing:
         there = ", ".join(map(str, on_disk))
         raise NotFound(f"{config.name} has no version {missing[0]}: {base} holds {there}")

@@ -13,6 +13,7 @@ from typing import get_args
 
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.lint.finding import FileKind, Finding, LintReport
@@ -39,7 +40,7 @@ def lint(path: str | Path, *, kind: FileKind | None = None, model: Path | None =
     """
     path = Path(path)
     if not path.exists():
-        raise NotFound(f"no such file or directory: {path}")
+        raise NotFound(f"no such file or directory: {path}", hint=similar_path_hint(path))
     if path.is_file() and path.name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE):
         path = path.parent
     if path.is_dir() and kind not in (None, "model"):

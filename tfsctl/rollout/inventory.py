@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.core.version_files.blessings import Blessing, read_blessings
 from tfsctl.core.version_files.fingerprint import read_fingerprint
@@ -165,7 +166,7 @@ def find_models(folder: Path) -> Iterator[ModelInventory]:
     Raises NotFound if there is no such folder.
     """
     if not folder.is_dir():
-        raise NotFound(f"there is no directory {folder}")
+        raise NotFound(f"there is no directory {folder}", hint=similar_path_hint(folder, only_directories=True))
     servers = fleet.servers()
     for path, folders, _ in os.walk(folder):
         base = Path(path)

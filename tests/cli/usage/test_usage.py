@@ -101,6 +101,7 @@ def test_commands_are_listed_by_group(run_cli: RunCli) -> None:
         (["export", "x.py", "--version", "x"], ["--version: 'x' is not a whole number", "tfsctl export --help"]),
         (["serve", "m", "--engine", "dokcer"], ["--engine: 'dokcer' is not one of", "did you mean 'docker'?"]),
         (["predict", "--format", "cvs"], ["--format: 'cvs' is not one of", "did you mean 'csv'?"]),
+        (["serve", "m", "--version", "3"], ["unknown option --version", "--model NAME=PATH,versions=VERSION"]),
         (["versions", "--keep", "3"], ["has no option --keep", "did you mean tfsctl versions prune … --keep?"]),
         (["logs", "--tail"], ["option '--tail' requires an argument", "tfsctl logs --help"]),
         (["image", "bild"], ["tfsctl image has no command 'bild'", "did you mean tfsctl image build?"]),

@@ -82,6 +82,28 @@ def test_an_invalid_model_argument_is_refused(argument: str) -> None:
     assert refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("argument", "message", "hint"),
+    [
+        ("m=/a,version=1", "--model m=/a,version=1: there is no setting version", "write versions=…"),
+        ("m=/a,versions=1,label=a:1", "'label=a:1' in 1,label=a:1 is not a version number", model_arguments.FORM),
+        ("m=/a,label=a:1", "--model m=/a,label=a:1: there is no setting label", "write labels=…"),
+        ("m=/a,versions=latest:0", "'latest:0' is not latest:N, with a number of at least 1", model_arguments.FORM),
+    ],
+)
+def test_a_wrong_setting_of_a_model_argument_is_named(argument: str, message: str, hint: str) -> None:
+    """A misspelt setting is not a part of the path."""
+    with pytest.raises(InvalidInput) as refused:
+        model_arguments.parse(argument)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+def test_a_path_may_look_like_a_setting(tmp_path: Path) -> None:
+    """If there is such a directory."""
+    (tmp_path / "a,version=1").mkdir()
+    assert model_arguments.parse(f"m={tmp_path}/a,version=1").base_path == f"{tmp_path}/a,version=1"
+
+
 def test_several_models_in_one_server(echo: Path, tmp_path: Path) -> None:
     """Paths come first, then named models. The server has the given name."""
     write_echo_model(tmp_path / "other/7")
@@ -109,6 +131,7 @@ def test_missing_versions_and_labels_are_refused(echo: Path) -> None:
     missing = refusal(models=(f"e={echo},versions=1,9",))
     assert isinstance(missing, NotFound)
     assert missing.message == f"e has no version 9: {echo} holds 1, 2, 3"
+    assert refusal(models=(f"e={echo},labels=old:9",)).message == missing.message
     unserved = refusal(models=(f"e={echo},labels=old:1",))
     assert unserved.message == "the label old of e is for version 1, which would not be served (served: 3)"
     assert unserved.hint == "versions=1,3 serves it as well"
@@ -151,6 +174,9 @@ def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
         file.write_text(text, encoding="utf-8")
         assert refusal(config_file=file).message.startswith(words)
     assert refusal(config_file=tmp_path / "none").message == f"there is no file {tmp_path}/none"
+    assert refusal(config_file=tmp_path / "models.confg").hint == f"did you mean {file}?"
+    file.write_text("", encoding="utf-8")
+    assert refusal(config_file=file).message == f"{file} lists no model"
 
 
 def test_request_logging_needs_the_embedded_server(echo: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from tfsctl.cli.inference.served_models import models_at, version_directory
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.core.types import Signature
 from tfsctl.core.version_files.manifest import with_samples
 from tfsctl.errors import InvalidInput, NotFound
@@ -47,7 +48,7 @@ def describe_named(
     if Path(text).exists():
         return describe_directory(Path(text), options, command=command)
     if "/" in text:
-        raise NotFound(f"no such directory: {text}")
+        raise NotFound(f"no such directory: {text}", hint=similar_path_hint(text, only_directories=True))
     return describe_served(options.with_model(text) if version is None else replace(options, version=version))
 
 

@@ -6,9 +6,12 @@ import difflib
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfsctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tfsctl.cli.usage.click_types import Command, Context, Parameter
 
 # Messages of Click.
 _UNKNOWN_COMMAND = re.compile(r"No such command '(.*?)'\.")
@@ -53,6 +56,12 @@ ALIASES = {
     "log": "logs",
 }
 
+# Options that do not exist -> how to write it.
+_OTHER_FORMS = dict.fromkeys(
+    [("tfsctl serve", "--version"), ("tfsctl run", "--version"), ("tfsctl compose", "--version")],
+    "PATH/VERSION serves one version, and so does --model NAME=PATH,versions=VERSION",
+)
+
 
 def unknown_command(name: str, commands: Sequence[str]) -> InvalidInput:
     """The error for a command that does not exist."""
@@ -77,7 +86,7 @@ def usage_error(error: Exception, command: str = "") -> InvalidInput:
         siblings = _siblings_with_option(context, str(option))
         if siblings:  # `tfsctl versions --keep 3` is read as `tfsctl versions ls --keep 3`
             return InvalidInput(f"{path} has no option {option}", hint=f"did you mean {siblings[0]} … {option}?")
-        hint = f"did you mean {known[close[0]]}?" if close else help_hint
+        hint = _OTHER_FORMS.get((path, str(option))) or (f"did you mean {known[close[0]]}?" if close else help_hint)
         return InvalidInput(f"unknown option {option}", hint=hint)
     children = getattr(getattr(context, "command", None), "commands", {})
     if children and message.startswith("Usage:"):  # the help of a group, without an error
@@ -97,7 +106,7 @@ def usage_error(error: Exception, command: str = "") -> InvalidInput:
     return InvalidInput(first[:1].lower() + first[1:].removesuffix("."), hint=_choice_hint(error) or help_hint)
 
 
-def _value_error(error: Exception, context: Any) -> str:  # noqa: ANN401 - a context of Click
+def _value_error(error: Exception, context: Context | None) -> str:
     """What is wrong with the value of an option, and with the variable it came from; empty for other errors."""
     parameter, message = getattr(error, "param", None), str(getattr(error, "message", ""))
     if parameter is None or not message or parameter.param_type_name != "option":
@@ -107,20 +116,20 @@ def _value_error(error: Exception, context: Any) -> str:  # noqa: ANN401 - a con
     return f"invalid value for {_place(parameter, context)}: {problem}"
 
 
-def _place(parameter: Any, context: Any) -> str:  # noqa: ANN401 - a parameter and a context of Click
+def _place(parameter: Parameter, context: Context | None) -> str:
     """The variable that an option's value came from, or the name of the option."""
-    source = None if context is None else context.get_parameter_source(parameter.name)
+    source = None if context is None or parameter.name is None else context.get_parameter_source(parameter.name)
     return str(parameter.envvar if getattr(source, "name", "") == "ENVIRONMENT" else max(parameter.opts, key=len))
 
 
-def _number_text(number: Any) -> str:  # noqa: ANN401 - a number type of Click
+def _number_text(number: object) -> str:
     """The values of a number type of Click: `a whole number from 0 to 65535`."""
-    kind = "a whole number" if number.name.startswith("int") else "a number"
+    kind = "a whole number" if "int" in getattr(number, "name", "") else "a number"
     low, high = getattr(number, "min", None), getattr(number, "max", None)
     if low is not None and high is not None:
-        return f"{kind} from {low:g} to {high:g}" if number.name.startswith("float") else f"{kind} from {low} to {high}"
+        return f"{kind} from {low} to {high}"
     if low is not None:
-        return f"{kind} greater than {low}" if number.min_open else f"{kind} of at least {low}"
+        return f"{kind} greater than {low}" if getattr(number, "min_open", False) else f"{kind} of at least {low}"
     return kind if high is None else f"{kind} of at most {high}"
 
 
@@ -133,10 +142,12 @@ def _choice_hint(error: Exception) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def _siblings_with_option(context: Any, option: str) -> list[str]:  # noqa: ANN401 - a context of Click
+def _siblings_with_option(context: Context | None, option: str) -> list[str]:
     """The commands of the same group that have an option."""
-    parent = getattr(context, "parent", None)
-    commands = getattr(getattr(parent, "command", None), "commands", {}) if getattr(parent, "parent", None) else {}
+    parent = context.parent if context else None
+    if parent is None or parent.parent is None:  # the parent is tfsctl itself
+        return []
+    commands: dict[str, Command] = getattr(parent.command, "commands", {})
     return [
         f"{parent.command_path} {name}"
         for name, one in commands.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.model_name import check_name, valid_name
 
 _SETTING = re.compile(r",(versions|labels)=")  # any other comma belongs to the path or to a list
+_MISSPELT_SETTING = re.compile(r",(version|label)=")
 FORM = "NAME=PATH[,versions=all|latest:N|N,N…][,labels=LABEL:N,…]"
 
 
@@ -26,6 +28,9 @@ def parse(argument: str) -> ModelConfig:
             f"--model {argument} is not {FORM}",
             hint=f"--model {shlex.quote(f'{valid_name(Path(place).name)}={place}')}",
         )
+    misspelt = _MISSPELT_SETTING.search(path)
+    if misspelt and not os.path.exists(path):
+        raise InvalidInput(f"--model {argument}: there is no setting {misspelt[1]}", hint=f"write {misspelt[1]}s=…")
     values = dict(zip(keys, settings[1::2], strict=True))
     return ModelConfig(
         name=_checked_name(name, path),
@@ -48,7 +53,10 @@ def _policy(text: str) -> VersionPolicy:
         return VersionPolicy(all_versions=True)
     kind, _, count = text.partition(":")
     if kind == "latest":
-        return VersionPolicy(latest=_number(count, text, least=1))
+        number = parse_version(count)
+        if not number:
+            raise InvalidInput(f"{text!r} is not latest:N, with a number of at least 1", hint=FORM)
+        return VersionPolicy(latest=number)
     return VersionPolicy(specific=tuple(_number(part, text) for part in text.split(",")))
 
 
@@ -62,8 +70,8 @@ def _labels(text: str) -> dict[str, int]:
     return labels
 
 
-def _number(text: str, source: str, *, least: int = 0) -> int:
+def _number(text: str, source: str) -> int:
     number = parse_version(text)
-    if number is None or number < least:
+    if number is None:
         raise InvalidInput(f"{text!r} in {source} is not a version number", hint=FORM)
     return number

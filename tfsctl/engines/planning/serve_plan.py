@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfsctl.core import protos
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.engines import ports
 from tfsctl.engines.docker import run_arguments
 from tfsctl.engines.docker.checks import option_checks
@@ -90,6 +91,9 @@ def _adapted(plan: ServePlan) -> ServePlan:
     return replace(plan, launch=spec, notes=(*plan.notes, *model_notes, *notes))
 
 
+_CONFIG_EXAMPLE = 'model_config_list { config { name: "NAME" base_path: "/PATH" model_platform: "tensorflow" } }'
+
+
 def _choose_engine(options: ServeOptions) -> tuple[EngineName, str]:
     """The engine and the reason. The servers behind a front are embedded, unless containers are asked for."""
     if not options.front:
@@ -148,6 +152,8 @@ def _read_config_file(file: Path) -> list[ModelConfig]:
     """The models of a model config file. Raises InvalidInput."""
     message = messages.parse_text(protos.ModelServerConfig(), _text(file), source=str(file))
     models = models_from_proto(message)
+    if not models:
+        raise InvalidInput(f"{file} lists no model", hint=f"{_CONFIG_EXAMPLE} lists models")
     for model in models:
         if "://" in model.base_path:
             raise InvalidInput(
@@ -181,7 +187,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFound(f"there is no file {file}") from None
+        raise NotFound(f"there is no file {file}", hint=similar_path_hint(file)) from None
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

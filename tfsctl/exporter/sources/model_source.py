@@ -10,6 +10,7 @@ from typing import Literal
 
 from tfsctl.core.model_dir import MAX_VERSION, list_versions, parse_version
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter.sources.export_options import KEYS_HINT, ExportOptions
 from tfsctl.exporter.sources.foreign_files import foreign_format
@@ -66,7 +67,7 @@ def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSo
     python = _PYTHON.fullmatch(text)
     path = Path(python["path"] if python else text)
     if not path.exists():
-        raise NotFound(f"no such file or directory: {path}", hint=f"SOURCE is {WANTED}")
+        raise NotFound(f"no such file or directory: {path}", hint=similar_path_hint(path) or f"SOURCE is {WANTED}")
     if python and path.is_file():
         return ModelSource("python", path, python["attribute"])
     if path.is_file() and path.name in SAVED_MODEL_FILES:
