@@ -65,6 +65,9 @@ def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -
     gone = run_cli(*typed[:-1], "echo@9")
     assert gone.code == 4
     assert "Could not find version 9 of model echo" in gone.stderr
+    unknown = run_cli(*typed, "--label", "stable")
+    assert unknown.code == 4
+    assert "Unrecognized servable version label: stable" in unknown.stderr
 
 
 def test_status_without_a_name_lists_all_models(run_cli: RunCli, registered: ServerRecord) -> None:

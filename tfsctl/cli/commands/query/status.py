@@ -88,7 +88,10 @@ def _targets(options: ServerOptions, name: str | None) -> list[Target]:
 
 def _fetch_status(target: Target) -> ModelStatus:
     with target.connect() as client:
-        return ModelStatus(target.model.name, client.address, client.transport, client.status(target.model))
+        model = target.model
+        if model.label is not None:  # the status request of TensorFlow Serving has no label
+            model = replace(model, label=None, version=client.metadata(model).version)
+        return ModelStatus(model.name, client.address, client.transport, client.status(model))
 
 
 def _watch(targets: Sequence[Target]) -> Iterator[dict[str, Any]]:
