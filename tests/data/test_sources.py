@@ -334,8 +334,9 @@ def test_a_file_that_is_not_what_its_name_says_is_one_error(
     """A file that is not what its name says ends in one error."""
     (tmp_path / name).write_bytes(content)
 
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInput, match=message) as refused:
         read(tmp_path / name, TEXT)
+    assert "--format jsonl reads" not in refused.value.hint
 
 
 @pytest.mark.parametrize("location", ["nothing.csv", "nothing/*.png"])

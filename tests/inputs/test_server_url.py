@@ -29,6 +29,25 @@ def test_url_sets_address_and_model(url: str, expected: ServerOptions) -> None:
     assert ServerOptions().with_url(url) == expected
 
 
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("localhost:8501", "--url http://localhost:8501"),
+        ("10.0.0.1:8501/v1/models/m:predict", "--url http://10.0.0.1:8501/v1/models/m:predict"),
+        ("user:s3cret@gw:80", "--url https://gateway/models"),
+        ("gw", "--url https://gateway/models"),
+        ("grpc://gw:8500", "--grpc --host gw --port 8500"),
+        ("grpcs://gw/", "--grpc --tls --host gw --port 8500"),
+        ("grpc://user:s3cret@gw", "--url https://gateway/models"),
+    ],
+)
+def test_the_hint_for_a_wrong_url_has_its_address(url: str, hint: str) -> None:
+    """The scheme is missing, or it is that of gRPC."""
+    with pytest.raises(InvalidInput) as refused:
+        ServerOptions().with_url(url)
+    assert refused.value.hint == hint
+
+
 def test_url_keeps_other_options() -> None:
     """Certificates, compression and version given by other options."""
     tls = ClientTls(ca=None)

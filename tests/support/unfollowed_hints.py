@@ -311,6 +311,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "move the label with tfsctl label, or stop the server",
         "tfsctl ps shows the servers; tfsctl stop NAME stops one",
         "tfsctl record {} --model {} --stop",
+        "tfsctl record {} --model {}",
         "tfsctl versions {}",
     ],
     "input of the REPL: tests/cli/repl": [

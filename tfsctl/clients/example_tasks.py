@@ -81,7 +81,9 @@ def _unsupported(
     served: ModelMetadata, signature: Signature, method: Method, candidates: Sequence[str]
 ) -> InvalidInput:
     """The error for a signature that the server would refuse to classify or regress with."""
-    option = "" if served.signatures.keys() == {signature.name} else f"--signature {shlex.quote(signature.name)} "
+    option = f"--model {shlex.quote(served.name)} "
+    if served.signatures.keys() != {signature.name}:
+        option += f"--signature {shlex.quote(signature.name)} "
     if candidates:
         hint = f"--signature {shlex.quote(candidates[0])} supports it"
     elif other := next((other for other in METHODS if supports_method(signature, other)), None):

@@ -22,7 +22,7 @@ REQUEST_ERRORS = (
     KnownError(
         r"Unrecognized servable version label: (?P<label>.*)",
         "no version of the model has that label",
-        "labels are set in the server's model config file; without --label the latest version is used",
+        "tfsctl label sets labels, as does the server's model config file; without --label the latest version is used",
     ),
     KnownError(
         r'Serving signature (?:name: |key )"(?P<name>[^"]*)" not found|'

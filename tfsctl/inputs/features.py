@@ -27,7 +27,7 @@ _MAX_FLOAT32 = 3.4028235677973366e38  # the first float64 that becomes infinite
 _NAME = r"[A-Za-z_][\w./-]*"
 _PAIR = re.compile(rf"\s*{_NAME}=")
 _PAIRS = re.compile(rf"(?:^|\s+)({_NAME})=")
-_HINT = "for example: area=120.5 city=Bern"
+_HINT = "an example has FEATURE=VALUE pairs, such as area=120.5 city=Bern"
 EXAMPLE_LINES_HINT = "each line is one example, FEATURE=VALUE or a JSON object; --format json reads one JSON document"
 _BODY_KEYS = {"examples", "context", "signature_name"}
 _BOOLEANS = {"true": True, "false": False}

@@ -29,6 +29,9 @@ class ServerUrl:
     label: str | None = None
 
 
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/[\w./:%-]*)?", re.ASCII)
+
+
 def parse_server_url(text: str) -> ServerUrl:
     """Parse a URL. Raises InvalidInput, whose text never repeats a password, if it is not a URL of a server."""
     try:
@@ -37,7 +40,8 @@ def parse_server_url(text: str) -> ServerUrl:
     except ValueError as error:
         raise InvalidInput(f"--url is not a valid URL: {error}") from error
     if parts.scheme not in PORT_OF_SCHEME or not host:
-        raise InvalidInput("--url must begin with http:// or https:// and a host", hint="--url https://gateway/models")
+        example = f"http://{text}" if _HOST_AND_PORT.fullmatch(text) else "https://gateway/models"
+        raise InvalidInput("--url must begin with http:// or https:// and a host", hint=f"--url {example}")
     if parts.username is not None:
         raise InvalidInput("--url contains a password", hint="--header-env 'authorization=Basic CREDENTIALS' sends it")
     if parts.query or parts.fragment:

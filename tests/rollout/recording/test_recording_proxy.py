@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -25,7 +26,7 @@ from tfsctl.core.types import ModelRef
 from tfsctl.data.readers.prediction_logs import read_recording
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
-from tfsctl.errors import EngineError, InvalidInput, RequestRejected
+from tfsctl.errors import EngineError, InvalidInput, NotFound, RequestRejected
 from tfsctl.rollout.recording.proxied_model import ProxiedModel
 from tfsctl.rollout.recording.recording_session import AnyRecordedModel, find_recorded, recording
 from tfsctl.rollout.recording.upstream import upstream_at
@@ -191,6 +192,15 @@ def test_the_error_of_a_wrong_address_names_the_option(options: dict[str, str], 
     values: dict[str, Any] = {"server": None, "model": None, **options}
     with pytest.raises(InvalidInput, match=message):
         find_recorded(values.pop("server"), values.pop("model"), **values)
+
+
+def test_the_name_of_a_model_is_not_that_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint has both names."""
+    shop = SimpleNamespace(name="shop", models=("house", "half"), rest_port=1, grpc_port=2)
+    monkeypatch.setattr("tfsctl.engines.registry.records.running", lambda: [shop])
+    with pytest.raises(NotFound, match="no running server is named 'half'") as refused:
+        find_recorded("half", None)
+    assert refused.value.hint == "tfsctl record shop --model half"
 
 
 def test_the_proxy_may_know_one_address_only() -> None:

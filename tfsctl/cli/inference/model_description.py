@@ -28,7 +28,21 @@ class ModelDescription:
 
 def describe_model(options: ServerOptions, path: Path | None) -> ModelDescription:
     """Describe the model in a directory, or the served model if `path` is None. For `tfsctl metadata`."""
-    return describe_served(options) if path is None else describe_directory(path, options)
+    if path is None:
+        return describe_served(options)
+    try:
+        return describe_directory(path, options)
+    except NotFound as error:
+        if not path.exists() and _is_running(str(path)):
+            error.hint = f"--model {shlex.quote(str(path))} chooses the running model"
+        raise
+
+
+def _is_running(model: str) -> bool:
+    """Whether a server that tfsctl started serves a model."""
+    from tfsctl.engines.registry import records
+
+    return any(model in server.models for server in records.running())
 
 
 def describe_named(

@@ -293,7 +293,7 @@ def _report(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, 
             }
         )
         return
-    sizes = f"{setting.rows:,} a request, {setting.concurrency} at once"
+    sizes = f"{setting.rows:,} per request, {setting.concurrency} concurrent"
     done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
     terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {sizes})")
     if output.rejects:

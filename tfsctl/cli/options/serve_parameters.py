@@ -30,7 +30,7 @@ ModelsOption = Annotated[
         "--model",
         metavar="NAME=PATH[,versions=…][,labels=…]",
         help="Serve a model under this name, e.g. "
-        "review=./amazon_review,versions=1,2,labels=stable:1,canary:2. versions also takes `all` and "
+        "a=./a,versions=1,2,labels=stable:1,canary:2. versions also takes `all` and "
         "`latest:N` (default: latest:1). May be repeated.",
     ),
 ]

@@ -6,6 +6,7 @@ A command that is decorated with `@takes_server_options` has them all, and recei
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,6 +41,7 @@ from tfsctl.inputs.server_url import parse_server_url
 
 if TYPE_CHECKING:
     from tfsctl.clients.profiles.profile_file import Profile
+_GRPC_URL = re.compile(r"grpc(s?)://([\w.-]+)(?::(\d+))?/?", re.ASCII)
 
 ModelOption = Annotated[
     str | None,
@@ -214,6 +216,11 @@ class ServerOptions:
         """
         if self.host is not None or self.port is not None:
             raise InvalidInput("--url contains the host and the port", hint="remove --host and --port")
+        if grpc := _GRPC_URL.fullmatch(text):
+            tls_option = "--tls " if grpc[1] == "s" else ""
+            raise InvalidInput(
+                "--url is an address for REST", hint=f"--grpc {tls_option}--host {grpc[2]} --port {grpc[3] or 8500}"
+            )
         url = parse_server_url(text)
         if url.model is not None and self.model not in (None, url.model):
             raise InvalidInput(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +42,22 @@ def _version_document(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def print_model(model: ModelInventory) -> None:
-    """Print a table of the versions, and a line for each server with metrics or an error."""
-    terminal.answer(f"{model.name}: {'(not on this machine)' if model.base is None else model.base}")
-    terminal.answer_table(COLUMNS, [_row(version) for version in model.versions])
-    for server in model.servers:
-        terminal.say(_server_line(server))
+def print_models(models: Sequence[ModelInventory]) -> None:
+    """Print a table of the versions of each model, with a line for each server: its requests for the model, or an error.
+
+    A server that does not count requests has one line after the last table.
+    """
+    uncounted = []
+    for model in models:
+        terminal.answer(f"{model.name}: {'(not on this machine)' if model.base is None else model.base}")
+        terminal.answer_table(COLUMNS, [_row(version) for version in model.versions])
+        for server in model.servers:
+            if server.error or server.requests is not None:
+                terminal.say(_server_line(server))
+            else:
+                uncounted.append(_server_line(server))
+    for line in dict.fromkeys(uncounted):
+        terminal.say(line)
 
 
 def _row(version: ModelVersion) -> tuple[str, ...]:

@@ -94,7 +94,8 @@ class JsonDocument:
 
 def _document_blocks(document: Json, name: str, signature: Signature) -> Iterator[Block]:
     if isinstance(document, UnreadableValue):
-        hint = document.hint or "--format jsonl reads a JSON value from each line"
+        is_lines = "Extra data" in document.reason  # after the first value
+        hint = document.hint or ("--format jsonl reads a JSON value from each line" if is_lines else "")
         raise InvalidInput(f"{name} is {document.reason}", hint=hint)
     if isinstance(document, dict) and document.keys() >= {"instances", "inputs"}:
         raise InvalidInput(f'{name} has both "instances" and "inputs"', hint="remove one of them")

@@ -132,7 +132,10 @@ def _unknown_model(name: str, running: Sequence[ServerRecord], *, has_model_opti
         return _not_running(tracked[-1], f"no running server serves {name!r}")
     known = [model for server in running for model in server.models]
     close = difflib.get_close_matches(name, known, n=1)
-    if close:
+    model, _, label = name.rpartition("@")
+    if model in known:
+        hint = f"{shlex.quote(model)} --label {shlex.quote(label)} if {label} is a label; a version is a number"
+    elif close:
         hint = f"did you mean --model {close[0]}?" if has_model_option else f"did you mean {close[0]}?"
     elif has_model_option:
         hint = f"--model {shlex.quote(known[0])} is served; --port PORT queries a server that tfsctl did not start"

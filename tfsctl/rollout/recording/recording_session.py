@@ -10,7 +10,7 @@ from pathlib import Path
 from tfsctl.engines.registry import records, server_choice
 from tfsctl.engines.registry.server_choice import grpc_tls
 from tfsctl.engines.server_record import ServerRecord
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.recording.proxied_model import ProxiedModel
 from tfsctl.rollout.recording.recorded_model import IndexReader, RecordedModel, check_rules, file_prefix, only_model
 from tfsctl.rollout.recording.upstream import Upstream, parse_address, upstream_at
@@ -44,10 +44,10 @@ def find_recorded(
     if listen is None:
         if url is not None or grpc_address is not None:
             raise InvalidInput("--url and --grpc-address need a port for the proxy", hint="--listen 8601")
-        return RecordedModel(server_choice.choose_server(records.running(), model=model, name=server), model)
+        return RecordedModel(_recorded_server(server, model), model)
     address = parse_address(listen, "--listen")
     if url is None and grpc_address is None:
-        record = server_choice.choose_server(records.running(), model=model, name=server)
+        record = _recorded_server(server, model)
         return ProxiedModel(_upstream(record), model or only_model(record), address)
     if server is not None:
         raise InvalidInput(
@@ -56,6 +56,18 @@ def find_recorded(
     if model is None:
         raise InvalidInput("the model at that address is not named", hint="--model NAME")
     return ProxiedModel(upstream_at(url, grpc_address), model, address)
+
+
+def _recorded_server(name: str | None, model: str | None) -> ServerRecord:
+    """The running server of a name. Raises NotFound, whose hint names the server if the name is that of its model."""
+    running = records.running()
+    try:
+        return server_choice.choose_server(running, model=model, name=name)
+    except NotFound as error:
+        host = next((one.name for one in running if name in one.models), None)
+        if model is None and host is not None and host != name:
+            error.hint = f"tfsctl record {host} --model {name}"
+        raise
 
 
 def _upstream(record: ServerRecord) -> Upstream:

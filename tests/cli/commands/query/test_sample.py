@@ -44,6 +44,14 @@ def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("registered")
+def test_sample_of_a_running_model_to_a_file(run_cli: RunCli, tmp_path: Path) -> None:
+    """The command in the message names the model, because the server has several."""
+    result = run_cli("sample", "echo", "--output", tmp_path / "request.json")
+    command = f"tfsctl predict --model echo --raw < {tmp_path}/request.json"
+    assert result.stderr == f"wrote {tmp_path}/request.json; send it with: {command}\n"
+
+
+@pytest.mark.usefixtures("registered")
 def test_sample_with_a_dtype_that_needs_grpc(run_cli: RunCli) -> None:
     """A note says so, and `tfsctl predict --grpc` takes the same document."""
     result = run_cli("sample", "echo", "--signature", "float16")

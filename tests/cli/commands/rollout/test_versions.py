@@ -12,11 +12,13 @@ from cli_runner import MemoryStream, RunCli
 from scale_models import write_scale_model
 
 from tfsctl.cli.commands.rollout.history import history
+from tfsctl.cli.output import versions_table
 from tfsctl.core.history import journal
 from tfsctl.core.history.event import Event
 from tfsctl.core.version_files.blessings import read_blessings
 from tfsctl.core.version_files.file_hashes import hash_files
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.rollout.inventory import ModelInventory, ServerOfModel
 
 
 @pytest.fixture
@@ -55,6 +57,19 @@ def test_versions_in_a_pipe(base: Path, run_cli: RunCli) -> None:
     assert lines[0] == f"scale: {base}"
     assert "saved_model.pb" in lines[1].split("\t")[3]
     assert lines[3].split("\t")[5:] == ["yes", "passed", ""]
+
+
+def test_a_server_of_several_models_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """If it does not count requests. Otherwise, each model has its own number."""
+    plain = ServerOfModel("shop", "a", "http://127.0.0.1:8501", {})
+    counted = ServerOfModel("other", "a", "http://127.0.0.1:8601", {}, {"OK": 3})
+    versions_table.print_models([ModelInventory(name, None, (), (plain, counted)) for name in ("a", "b")])
+
+    assert capsys.readouterr().err.splitlines() == [
+        "other: http://127.0.0.1:8601, requests: 3 OK",
+        "other: http://127.0.0.1:8601, requests: 3 OK",
+        "shop: http://127.0.0.1:8501 (requests are not counted: tfsctl serve --metrics counts them)",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ def explain(
     """
     from tfsctl.diagnosis.explanations import explain_all
 
-    explanations = explain_all(_read_text(text or []))
+    shown = _read_text(text or [])
+    if not shown.strip():
+        raise InvalidInput("nothing to explain", hint='run tfsctl explain "ERROR", or pipe a log into it')
+    explanations = explain_all(shown)
     if as_json:
         terminal.answer_json({"explanations": [asdict(one) for one in explanations]})
         return

@@ -68,7 +68,9 @@ def sample(
         terminal.answer(body)
         return
     _write(output, body, force=force)
-    terminal.say(f"wrote {output}; send it with: tfsctl {verb} --raw < {shlex.quote(str(output))}")
+    is_served = "address" in description.facts
+    model = f"--model {shlex.quote(str(description.facts['model']))} " if is_served else ""
+    terminal.say(f"wrote {output}; send it with: tfsctl {verb} {model}--raw < {shlex.quote(str(output))}")
 
 
 def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str:

@@ -49,8 +49,7 @@ def ls(
     if as_json:
         terminal.answer_json({"models": [versions_table.document(model) for model in found]})
         return
-    for model in found:
-        versions_table.print_model(model)
+    versions_table.print_models(found)
 
 
 def rm(
