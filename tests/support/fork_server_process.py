@@ -22,6 +22,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,7 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> None:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        tempfile.tempdir = None  # what was loaded may have looked up the directory already, with another TMPDIR
         sys.argv = [request["program"], *request["argv"]]
         code = _function(request["program"])()
     except SystemExit as error:
