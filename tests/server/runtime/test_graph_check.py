@@ -53,22 +53,15 @@ def call(*functions: str, op: str = "PartitionedCall") -> str:
     )
 
 
-def chain(count: int, *, after: str = "") -> list[str]:
-    """Nodes that read each other."""
-    inputs = [after, *(f"n{i}:output:0" for i in range(count - 1))]
-    return [f'node {{ name: "n{i}" op: "Identity" input: "{name}" }}' for i, name in enumerate(inputs)]
+def chain(count: int) -> list[protos.NodeDef]:
+    """Nodes of which each reads the one before."""
+    inputs = ["x", *(f"n{i}:output:0" for i in range(count - 1))]
+    return [protos.NodeDef(name=f"n{i}", op="Identity", input=[name]) for i, name in enumerate(inputs)]
 
 
 COUNTED = 'library { function { signature { name: "f" input_arg { name: "x" type: DT_FLOAT number_attr: "M" } } } } '
 UNSAFE = {
     "strides of 0": 'node { name: "c" op: "Conv2DBackpropFilter" attr { key: "strides" value { list { i: 1 i: 0 } } } }',
-    "a chain of nodes that is too long": " ".join(chain(20_100, after="x")),
-    "such a chain in a function": function("f", *chain(20_100, after="x")) + call("f"),
-    "such a chain across functions": "".join(
-        function(f"f{i}", *chain(100, after="x"), call(f"f{i + 1}")) for i in range(200)
-    )
-    + function("f200", *chain(100, after="x"))
-    + call("f0"),
     "a function of a negative number of inputs": COUNTED
     + 'node { name: "c" op: "f" attr { key: "M" value { i: -5 } } }',
     "a call with a negative number of inputs": COUNTED
@@ -146,7 +139,8 @@ UNSAFE = {
         'node { name: "i" op: "If" attr { key: "else_branch" value { func { name: "g" } } } '
         'attr { key: "Tout" value { list { type: DT_INT32 } } } }'
     ),
-    "calls thousands of levels deep": "".join(function(f"f{i}", call(f"f{i + 1}")) for i in range(3000)) + call("f0"),
+    "calls more than a thousand levels deep": "".join(function(f"f{i}", call(f"f{i + 1}")) for i in range(1100))
+    + call("f0"),
     "calls that double forty times": "".join(function(f"f{i}", call(f"f{i + 1}"), call(f"f{i + 1}")) for i in range(40))
     + function("f40", constant(CONSTANT))
     + call("f0"),
@@ -167,11 +161,46 @@ def test_unsafe_graphs_are_refused(graph: str, tmp_path: Path) -> None:
         read_meta_graph(tmp_path, ["serve"])
 
 
+LONG_CHAIN = 20_100
+
+
+def test_a_chain_of_nodes_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    model = saved_model("")
+    model.meta_graphs[0].graph_def.node.extend(chain(LONG_CHAIN))
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+
+    with pytest.raises(UnsafeVersionError, match="it has a chain of 20100 nodes"):
+        read_meta_graph(tmp_path, ["serve"])
+
+
+@pytest.mark.parametrize("functions", [1, 201])
+def test_a_chain_in_functions_that_is_too_long_is_refused(functions: int, tmp_path: Path) -> None:
+    """In one function, or across functions of which each calls the next one at the end of its chain."""
+    last = functions - 1
+    calls = "".join(function(f"f{i}", call(f"f{i + 1}")) for i in range(last))
+    model = saved_model(calls + function(f"f{last}") + call("f0"))
+    for part in model.meta_graphs[0].graph_def.library.function:
+        nodes = chain(LONG_CHAIN // functions)
+        for node in part.node_def:
+            node.input.append(f"{nodes[-1].name}:output:0")
+        part.node_def.extend(nodes)
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+
+    with pytest.raises(UnsafeVersionError, match=r"it has a chain of 20\d{3} nodes"):
+        read_meta_graph(tmp_path, ["serve"])
+
+
+def test_many_nodes_that_do_not_depend_on_each_other_pass(tmp_path: Path) -> None:
+    model = saved_model("")
+    nodes = (protos.NodeDef(name=f"n{i}", op="Identity", input=["x"]) for i in range(LONG_CHAIN))
+    model.meta_graphs[0].graph_def.node.extend(nodes)
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+
+    assert read_meta_graph(tmp_path, ["serve"]) is not None
+
+
 SAFE = {
     "a constant": constant(CONSTANT),
-    "many nodes that do not depend on each other": " ".join(
-        f'node {{ name: "n{i}" op: "Identity" input: "x" }}' for i in range(20_100)
-    ),
     "a loop": 'node { name: "m" op: "Merge" input: "x" input: "n" } node { name: "n" op: "NextIteration" input: "m" }',
     "a negative number that counts nothing": (
         'node { name: "c" op: "PartitionedCall" attr { key: "f" value { func { name: "f" attr { key: "M" value { i: -5 } } } } } }'
