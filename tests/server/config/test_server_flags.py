@@ -23,6 +23,7 @@ from tfsctl.core import protos
 from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.server.config import command_line
 from tfsctl.server.config.session_config import session_config
+from tfsctl.server.process.resources import cpu_count
 
 
 def states(server: Served, model: str) -> dict[str, str]:
@@ -54,6 +55,20 @@ def test_session_threads_come_from_the_flags() -> None:
 
     assert (both.intra_op_parallelism_threads, both.inter_op_parallelism_threads) == (3, 3)
     assert (each.intra_op_parallelism_threads, each.inter_op_parallelism_threads) == (2, 5)
+
+
+def test_few_threads_are_between_operations_until_a_crash(tmp_path: Path) -> None:
+    """More threads take more CPU. Without a flag or a config file, runs after a crash have a pool of their own."""
+    path = tmp_path / "session.config"
+    path.write_text("session_inter_op_thread_pool { num_threads: 7 }")
+
+    pools = configured().session_inter_op_thread_pool
+    of_file = configured(f"--tensorflow_session_config_file={path}").session_inter_op_thread_pool
+
+    assert [pool.num_threads for pool in pools] == [cpu_count() + 1, cpu_count() + 8]
+    assert len({pool.global_name for pool in pools} - {""}) == 2  # all sessions share them
+    assert [pool.num_threads for pool in of_file] == [7]
+    assert not configured("--tensorflow_inter_op_parallelism=5").session_inter_op_thread_pool
 
 
 def test_flags_override_the_session_config_file(tmp_path: Path) -> None:

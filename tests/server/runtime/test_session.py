@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from gates import closed_gate
+from graph_models import write_rows_model
 from locations import RECORDED
 
 from tfsctl.core import dtypes, protos
 from tfsctl.server.runtime import capi
-from tfsctl.server.runtime.session import Session
+from tfsctl.server.runtime.session import Arrays, Session
 from tfsctl.server.status import Code, ServingError
 
 pytestmark = pytest.mark.tensorflow
@@ -93,3 +96,43 @@ def test_strings_run_as_their_array_does() -> None:
     tensor = capi.new_values_tensor(dtypes.STRING.number, (1,), b"short")
     assert capi.read_tensor(tensor).tolist() == [b"short"]
     capi.gil_held().TF_DeleteTensor(tensor)
+
+
+def test_runs_after_a_crash_are_in_another_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the only thread of the first pool is busy, they end: with a timeout and without."""
+    config = protos.ConfigProto()
+    for name, count in (("runs-of-test", 1), ("runs-of-test-after-crash", 2)):
+        config.session_inter_op_thread_pool.add(global_name=name, num_threads=count)
+    with closed_gate(tmp_path) as gate, ThreadPoolExecutor(3) as threads:
+        write_rows_model(tmp_path / "1", gate=gate)
+        session = Session(tmp_path / "1", config=config.SerializeToString())
+
+        def start(signature: str, timeout_ms: int = 0) -> Future[Arrays]:
+            bound = session.signature(signature)
+            assert bound is not None
+            feeds = [(bound.inputs["x"], np.ones(1, np.float32))]
+            return threads.submit(session.run, feeds, [bound.outputs["y"]], timeout_ms=timeout_ms)
+
+        gated = start("gated")
+        gate.wait_for_run()
+        monkeypatch.setattr(Session, "uses_last_pool", True)
+        try:
+            ended = [start("serving_default", timeout_ms).result(60) for timeout_ms in (0, 600_000)]
+            assert not gated.done()
+        finally:
+            gate.open()
+        assert [arrays[0].tolist() for arrays in (*ended, gated.result(60))] == [[1.0]] * 3
+    session.close()
+
+
+def test_without_pools_runs_after_a_crash_are_where_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If flags or a config file say how many threads there are."""
+    session = Session(HALF_PLUS_TWO)
+    bound = session.signature("serving_default")
+    assert bound is not None
+    monkeypatch.setattr(Session, "uses_last_pool", True)
+
+    (answer,) = session.run([(bound.inputs["x"], np.zeros(1, np.float32))], bound.fetches)
+
+    assert answer.tolist() == [2.0]
+    session.close()

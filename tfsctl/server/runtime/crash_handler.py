@@ -7,7 +7,7 @@ has allocated stays allocated, and the locks that it holds stay locked.
 
 Threads that run requests are watched. One of them crashed if the run is inline (`Session.run`). Otherwise a thread of
 TensorFlow's pools did, which does not tell what it worked for: a run that crashed there never ends, so it is the one that
-is left once the others have ended.
+is left once the others have ended. Later runs are in another pool, which has more threads (`Session.uses_last_pool`).
 
 abort() does not hold its lock while it raises SIGABRT (glibc 2.27 to 2.40 release it before; 2.41 takes it after the
 signal), so another thread can call it later. TensorFlow, absl and libstdc++ have written their message by then, and hold
@@ -114,11 +114,13 @@ def _crashed_in_pool(name: str) -> bool:
     """Report a crash if this is a thread of TensorFlow's that works for a watched one. It may be reported later."""
     pool = _pool_of(get_native_id())
     frames = sys._current_frames().items()  # noqa: SLF001 - there is no other way to know what other threads run
-    is_between = pool == _BETWEEN_OPERATIONS  # where no inline run has anything
+    is_between = pool.startswith(_BETWEEN_OPERATIONS)  # where no inline run has anything
     runs = {thread for thread, frame in frames if _is_run(frame) and not (is_between and frame.f_locals["inline"])}
     runs -= _lost
     if not pool or not runs or runs - _watched.keys() or _left_in(pool) < _MIN_LEFT:
         return False
+    if is_between:
+        Session.uses_last_pool = True
     with _lock:
         _lost_of_pools[pool] += 1
         _pool_crashes.append(name)
@@ -148,12 +150,12 @@ def _is_run(frame: FrameType | None) -> bool:
 
 
 def _pool_of(native_thread: int) -> str:
-    """The pool of TensorFlow that a thread belongs to; "" for any other thread."""
+    """The name of the threads of TensorFlow's pool that a thread belongs to; "" for any other thread."""
     try:
-        name = Path(f"/proc/self/task/{native_thread}/comm").read_text(encoding="utf-8")
+        name = Path(f"/proc/self/task/{native_thread}/comm").read_text(encoding="utf-8").strip()
     except OSError:
         return ""  # it has ended
-    return next((pool for pool in (_BETWEEN_OPERATIONS, _WITHIN_OPERATIONS) if name.startswith(pool)), "")
+    return name if name.startswith((_BETWEEN_OPERATIONS, _WITHIN_OPERATIONS)) else ""
 
 
 def _left_in(pool: str) -> int:

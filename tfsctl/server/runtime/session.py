@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -84,8 +84,12 @@ class Session:
 
     Loading restores variables, tables and assets. Raises ServingError with TensorFlow's own code and message, and
     UnsafeVersionError for a graph that could end the process. `meta_graph` is what `read_meta_graph` returned, if the
-    caller has read the file already.
+    caller has read the file already. `config` is a serialized ConfigProto; the last of its pools between operations is for
+    runs after a crash.
     """
+
+    uses_last_pool: ClassVar = False
+    """Whether a thread of a pool has crashed (`crash_handler`), so that runs have to be in the pool with more threads."""
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Session:
         meta_graph: MetaGraph | None = None,
     ) -> None:
         self._recorder = recorder or NullRecorder()
+        self._last_pool = max(0, len(protos.ConfigProto.FromString(config).session_inter_op_thread_pool) - 1)
         library = capi.gil_released()
         self._size_on_disk = directory_bytes(directory)
         meta_graph = meta_graph or read_meta_graph(directory, tags)
@@ -225,13 +230,13 @@ class Session:
         if arguments is None:
             arguments = self._new_arguments(endpoints, fetches)
         feeds_array, fetches_array = arguments.feed_pointers(), arguments.fetch_pointers()
-        timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
+        options = None if inline else self._pool_options(timeout_ms)
         arrays: Arrays | None = None
         start_s = perf_counter()
         try:
             for index, (_, array) in enumerate(feeds):
                 feeds_array[index] = capi.new_tensor(array)
-            self._run_tensors(arguments, feeds_array, fetches_array, inline=inline, options=timed)
+            self._run_tensors(arguments, feeds_array, fetches_array, inline=inline, options=options)
             arrays = [capi.read_tensor(tensor or 0) for tensor in fetches_array]
         finally:
             if self._recorder.is_active:
@@ -241,8 +246,8 @@ class Session:
             for tensor in (*feeds_array, *fetches_array):
                 if tensor:
                     delete(tensor)
-            if timed is not None:
-                capi.gil_held().TF_DeleteBuffer(timed)
+            if options is not None:
+                capi.gil_held().TF_DeleteBuffer(options)
         return arrays
 
     def are_floats(self, fetches: Sequence[Endpoint]) -> bool:
@@ -311,6 +316,13 @@ class Session:
         )
         if self._get_code(status):
             capi.check()
+
+    def _pool_options(self, timeout_ms: int) -> Any:  # noqa: ANN401 - a pointer to a capi.Buffer
+        """The RunOptions of a run in TensorFlow's threads; None if they are the defaults."""
+        pool = self._last_pool if Session.uses_last_pool else 0
+        if not (timeout_ms or pool):
+            return None
+        return _run_options(protos.RunOptions(timeout_in_ms=timeout_ms, inter_op_thread_pool=pool))
 
     def _new_arguments(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _RunArguments:
         arguments = _RunArguments(feeds, fetches)
