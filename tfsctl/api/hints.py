@@ -38,9 +38,10 @@ _KEYWORDS = {
 _FILE_OPTIONS = ("--column", "--format", "--signature")  # of `predict --file`, with a keyword argument
 _COLUMN = re.compile(r"--column ([^=\s]+)=(\S+)")
 _OPTION = re.compile(r"--([a-z][a-z-]*)(?:[ =]([A-Z][A-Z_]*|embedded|docker|[\w.]*\d[\w.]*)(?=[\s,;?)]|$))?(?!\S*=)")
-_EXAMPLE_COMMAND = re.compile(r"\btfsctl (classify|regress) FEATURE=VALUE")
+_MODEL = r"(?: --model (?:'[^']*'|\S+))?"  # the one of the client
+_EXAMPLE_COMMAND = re.compile(rf"\btfsctl (classify|regress){_MODEL} FEATURE=VALUE")
 _REQUEST_COMMAND = re.compile(
-    r"\btfsctl (predict|classify|regress)(?: --signature (\S+))?(?: [^-\s;,)][^;,)]*)?(?=[;,)]|$)"
+    rf"\btfsctl (predict|classify|regress){_MODEL}(?: --signature (\S+))?(?: [^-\s;,)][^;,)]*)?(?=[;,)]|$)"
 )
 _SERVE_COMMAND = re.compile(r"^tfsctl serve (\S+)$")
 _ONLY_OPTION = re.compile(r"^--([a-z-]+) (\S+)$")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+_MODEL = r"(?:--model (?:'[^']*'|\S+) )?"  # the one that the REPL queries
 _COMMANDS = (
     (r"tfsctl metadata(?! \S*[/A-Z])", ":metadata"),
     (r"tfsctl status(?! \S*[/A-Z])", ":model"),
-    (r"tfsctl (classify|regress) (?:--signature (\S+) )?", r":verb \1, then "),
-    (r"tfsctl predict --example ", ""),
-    (r"tfsctl predict (?:--signature (\S+) )?(?!--)", ":verb predict, then "),
+    (rf"tfsctl (classify|regress) {_MODEL}(?:--signature (\S+) )?", r":verb \1, then "),
+    (rf"tfsctl predict {_MODEL}--example ", ""),
+    (rf"tfsctl predict {_MODEL}(?:--signature (\S+) )?(?!--)", ":verb predict, then "),
     ("without --version the latest is used", ":version latest chooses the latest"),
     ("without --label the latest version is used", ":version latest chooses the latest"),
     ("remove --top and --labels", "reset both with :set top and :set labels"),
