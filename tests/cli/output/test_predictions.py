@@ -9,7 +9,7 @@ import pytest
 
 from tfsctl.cli.inference import classify_regress
 from tfsctl.cli.output import bars, predictions, value_text
-from tfsctl.cli.output.class_scores import ClassOptions, read_labels
+from tfsctl.cli.output.class_scores import ClassOptions, ClassScore, read_labels
 from tfsctl.core.arrays import object_array
 from tfsctl.core.inference import InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import Prediction
@@ -174,6 +174,20 @@ def test_invalid_label_files_are_refused(tmp_path: Path, name: str, content: byt
 def test_bars_are_drawn_in_eighths(share: float, drawn: str) -> None:
     """All bars have the same width."""
     assert bars.bar(share, 4) == drawn
+
+
+@pytest.mark.parametrize("columns", [100, 80, 66, 64, 40])
+def test_lines_with_bars_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar is shorter beside long inputs, and is left out if it would be very short."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [
+        *bars.of_scores([0.13943027, 1.0], ["x" * 40, "short"]),
+        *bars.of_classes([[ClassScore("x" * 40, 0, 0.13943027), ClassScore("b", 1, 0.5)]], None)[0],
+    ]
+
+    has_bar = columns >= 40 + 2 + 10 + 7 + 8
+    assert all(("%" in line) is has_bar for line in lines)
+    assert max(map(len, lines)) == (min(columns, 83) if has_bar else 52)
 
 
 def test_classification_bars_are_consistent() -> None:

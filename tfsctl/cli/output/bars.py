@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import SupportsFloat
 
@@ -9,7 +10,9 @@ from tfsctl.cli.output import value_text
 from tfsctl.cli.output.class_scores import ClassScore, are_fractions, displayed_classes
 from tfsctl.core.json_strings import quote_controls
 
-WIDTH = 24
+WIDTH = 24  # at most; less in a narrow terminal
+_MIN_WIDTH = 8  # a shorter bar is left out
+_BESIDE_BAR = 7  # characters of a line: two spaces before the bar, and the percentage after it
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -21,12 +24,15 @@ def bar(fraction: float, width: int = WIDTH) -> str:
 
 def of_scores(scores: Sequence[SupportsFloat], labels: Sequence[str] | None = None) -> list[str]:
     """One line per score, with its bar, and its label in front."""
-    return _lines(scores, [f"{label}  " for label in labels] if labels else [""] * len(scores), WIDTH)
+    return _lines(scores, [f"{label}  " for label in labels] if labels else [""] * len(scores))
 
 
-def of_classes(rows: Sequence[Sequence[ClassScore]], top: int | None, *, width: int = WIDTH) -> list[list[str]]:
-    """For each row, its displayed classes, with bars if all scores are from 0 to 1, and the number of hidden ones."""
-    return [_of_row(row, top, width * are_fractions(rows)) for row in rows]
+def of_classes(rows: Sequence[Sequence[ClassScore]], top: int | None, *, width: int | None = None) -> list[list[str]]:
+    """For each row, its displayed classes, with bars if all scores are from 0 to 1, and the number of hidden ones.
+
+    `width` is that of the bars (default: what fits on a line of the terminal).
+    """
+    return [_of_row(row, top, width if are_fractions(rows) else 0) for row in rows]
 
 
 def numbered(blocks: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[str]:
@@ -37,16 +43,19 @@ def numbered(blocks: Sequence[Sequence[str]], labels: Sequence[str] | None = Non
     return [line for heading, block in zip(headings, blocks, strict=True) for line in (heading, *block)]
 
 
-def _of_row(row: Sequence[ClassScore], top: int | None, width: int) -> list[str]:
+def _of_row(row: Sequence[ClassScore], top: int | None, width: int | None) -> list[str]:
     shown = displayed_classes(row, top)
     lines = _lines([one.score for one in shown], [f"{quote_controls(one.name)}  " for one in shown], width)
     left = len(row) - len(shown)
     return [*lines, f"… {left} more"] if left and top is None else lines
 
 
-def _lines(scores: Sequence[SupportsFloat], heads: list[str], width: int) -> list[str]:
+def _lines(scores: Sequence[SupportsFloat], heads: list[str], width: int | None = None) -> list[str]:
     texts = [value_text.text(score) for score in scores]
     head_width, text_width = max(map(len, heads), default=0), max(map(len, texts), default=0)
+    if width is None:
+        room = shutil.get_terminal_size().columns - head_width - text_width - _BESIDE_BAR
+        width = min(WIDTH, room) if room >= _MIN_WIDTH else 0
     return [
         f"{head:<{head_width}}{text:<{text_width}}  {bar(float(score), width)} {float(score):4.0%}"
         if width
