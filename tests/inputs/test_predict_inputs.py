@@ -125,6 +125,7 @@ def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) 
         (NUMBER, ['{"instances": 5}'], '"instances" is 5, which is not a list'),
         (NUMBER, ['{"instances": []}'], '"instances" is an empty list, which a server refuses'),
         (HOUSE, ["area=1 city=a", '{"instances": []}'], '"instances" is an empty list, which a server refuses'),
+        (HOUSE, ['{"area": 1,'], "'{\"area\": 1,' looks like JSON, but is not valid JSON"),
         (NUMBER, ["[1,"], "'[1,' looks like JSON, but is not valid JSON"),
         (NUMBER, ['x={"a"}'], "'{\"a\"}' looks like JSON, but is not valid JSON"),
         (NUMBER, ["[" * 100_000], "the JSON is nested too deeply"),

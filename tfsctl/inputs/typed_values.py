@@ -201,8 +201,9 @@ def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
 def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
     """The values of a text without pairs."""
     value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
-    if value is None and _takes_plain_text(signature) and text.lstrip()[:1] in ("{", "["):
-        raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON", hint=TEXT_HINT)
+    if value is None and text.lstrip()[:1] in ("{", "["):
+        hint = TEXT_HINT if _takes_plain_text(signature) else ""
+        raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON", hint=hint)
     if isinstance(value, dict):
         if not _is_body(value):
             return [_by_input(value, signature, text)]
