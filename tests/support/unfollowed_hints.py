@@ -387,6 +387,8 @@ UNFOLLOWED: dict[str, list[str]] = {
         "tfsctl rollout promote --server {}, or tfsctl rollout abort --server {}",
         "tfsctl rollout status --server {}",
         "tfsctl front NAME puts one before a running server; tfsctl serve PATH --front starts both",
+        "tfsctl front {} puts a front before the server of {}",
+        "{} is the name of a front: name its model, such as {}",
         "tfsctl shadow {} --server {} --stop",
         "tfsctl shadow {} --version N --sample {}",
         "tfsctl versions {} lists the versions",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
@@ -43,11 +44,25 @@ def find_front(model: str | None, *, server: str | None = None) -> TrackedServer
     if fitting:
         name = fitting[0].record.name
         raise NotFound(f"the front {name} has ended", hint=f"tfsctl restart {name}")
-    about = model or server
-    raise NotFound(
-        f"no front serves {about}" if about else "no front is running",
-        hint="tfsctl front NAME puts one before a running server; tfsctl serve PATH --front starts both",
-    )
+    raise _no_front(model or server, [one for one in fronts if one.state == RUNNING])
+
+
+def _no_front(wanted: str | None, fronts: Sequence[TrackedServer]) -> NotFound:
+    """The error if no front serves a model, or none has that name. `fronts` are those that run."""
+    hint = "tfsctl front NAME puts one before a running server; tfsctl serve PATH --front starts both"
+    if wanted is None:
+        return NotFound("no front is running", hint=hint)
+    known = [model for one in fronts for model in one.record.models]
+    others = [one for one in records.list_servers() if one.state == RUNNING and not one.is_front]
+    plain = [one.record.name for one in others if wanted in one.record.models]
+    close = difflib.get_close_matches(wanted, known, n=1)
+    if plain:
+        hint = f"tfsctl front {plain[0]} puts a front before the server of {wanted}"
+    elif close:
+        hint = f"did you mean {close[0]}?"
+    elif any(one.record.name == wanted for one in fronts):
+        hint = f"{wanted} is the name of a front: name its model, such as {known[0]}"
+    return NotFound(f"no front serves {wanted}" + (f"; they serve {', '.join(known)}" if known else ""), hint=hint)
 
 
 def is_behind_front(model: str, *, server: str | None = None) -> bool:
