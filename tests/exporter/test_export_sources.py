@@ -137,7 +137,9 @@ def test_saved_model_is_not_copied_into_itself(export: Export, echo_dir: Path) -
     shutil.copytree(echo_dir / "7", export.folder / "echo")
     result = export.source("echo")
     assert result.code == 2
-    assert result.stderr.splitlines()[-1] == "hint: choose --name or --to"
+    assert (
+        result.stderr.splitlines()[-1] == "hint: choose another model name with --name, or another directory with --to"
+    )
     assert not any(path.name.startswith(".") for path in (export.folder / "echo").iterdir())
 
 

@@ -19,8 +19,8 @@ from tfsctl.exporter.output_comparison import (
     ROW_TOLERANCE,
     RowIndependence,
     agree,
+    check_row_independence,
     largest_difference,
-    rows_are_independent,
 )
 
 ROWS = {"x": np.array([[1.0, 2.0], [3.0, 5.0], [-4.0, 0.5]], np.float32)}
@@ -54,7 +54,7 @@ def softmax_over_batch(inputs: NamedArrays) -> dict[str, np.ndarray]:
 )  # fmt: skip
 def test_dependent_rows_are_detected_by_running_the_model(model: object, expected: tuple[bool | None, str]) -> None:
     """A random model gets no verdict."""
-    found = rows_are_independent(model, ROWS)  # type: ignore[arg-type]
+    found = check_row_independence(model, ROWS)  # type: ignore[arg-type]
     assert (found.verdict, found.reason) == expected
 
 
@@ -66,7 +66,7 @@ def test_model_that_fails_on_fewer_rows_has_dependent_rows() -> None:
             raise ValueError("too few")
         return {"y": inputs["x"]}
 
-    assert rows_are_independent(at_least_two, ROWS) == RowIndependence(
+    assert check_row_independence(at_least_two, ROWS) == RowIndependence(
         False, "it fails on a subset of the rows: ValueError: too few", permuted=True, together=True, alone=False
     )
 
@@ -74,7 +74,7 @@ def test_model_that_fails_on_fewer_rows_has_dependent_rows() -> None:
 @pytest.mark.parametrize("rows", [ROWS["x"][:1], np.repeat(ROWS["x"][:1], 3, axis=0)])
 def test_equal_rows_cannot_show_independence(rows: np.ndarray) -> None:
     """One row, or the same row several times, cannot show independence."""
-    assert rows_are_independent(softmax_over_batch, {"x": rows}) == RowIndependence(
+    assert check_row_independence(softmax_over_batch, {"x": rows}) == RowIndependence(
         None, "the test needs two different sample rows"
     )
 
@@ -90,7 +90,7 @@ def test_rounding_differences_between_batch_sizes_do_not_count_as_dependence() -
 
     alone, together = product({"x": rows[:1]}), product({"x": rows[:2]})
     assert largest_difference(alone, {"y": together["y"][:1]}) > 0
-    assert rows_are_independent(product, {"x": rows}) == RowIndependence(True, "", True, True, True)
+    assert check_row_independence(product, {"x": rows}) == RowIndependence(True, "", True, True, True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import traceback
 from pathlib import Path
 
-_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_HALF_CHARS = 200
 
 
@@ -25,11 +25,10 @@ def one_line(error: BaseException) -> str:
     kind = type(error).__name__
     if isinstance(error, TensorFlowError):  # INVALID_ARGUMENT is InvalidArgumentError in Python
         kind = "".join(word.capitalize() for word in error.status.split("_")) + "Error"
-    text = " ".join(_TERMINAL_CODES.sub("", str(error)).split())
+    text = " ".join(_COLOUR_CODES.sub("", str(error)).split())
     text = text.rpartition("Exception encountered: ")[2]  # Keras writes the whole configuration of the model before it
-    text = "".join(
-        char if char.isprintable() else repr(char)[1:-1] for char in text
-    )  # no control characters for the terminal
+    # Control characters must not reach the terminal.
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     if len(text) > 2 * _MAX_HALF_CHARS:
         text = f"{text[:_MAX_HALF_CHARS].rsplit(' ', 1)[0]} … {text[-_MAX_HALF_CHARS:].split(' ', 1)[-1]} (--verbose shows all of it)"
     return f"{kind}: {text}" if text else kind

@@ -46,19 +46,19 @@ def filter_tensorflow_logs(*, show_all: bool = False) -> Iterator[None]:
             absl_logging.set_verbosity(absl_logging.ERROR)
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=_NOISY_PACKAGES)
-        stack.enter_context(_descriptors(_NEVER if show_all else _NOISE))
+        stack.enter_context(_redirected_descriptors(_NEVER if show_all else _NOISE))
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield
 
 
 @contextlib.contextmanager
-def _descriptors(noise: re.Pattern[bytes]) -> Iterator[None]:
+def _redirected_descriptors(noise: re.Pattern[bytes]) -> Iterator[None]:
     """Redirect descriptor 1 to 2, and 2 through the filter. `sys.stderr` still writes to the terminal directly."""
     sys.stdout.flush()
     sys.stderr.flush()
     stdout, stderr = os.dup(1), os.dup(2)
     previous = sys.stderr
-    if _descriptor(previous) == 2:  # otherwise a test or a notebook captures the output of Python code
+    if _descriptor_of(previous) == 2:  # otherwise a test or a notebook captures the output of Python code
         sys.stderr = os.fdopen(os.dup(stderr), "w", buffering=1, encoding=previous.encoding, errors=previous.errors)
     try:
         with _scratch_file() as scratch, _copy_lines(scratch.fileno(), stderr, noise):
@@ -70,7 +70,7 @@ def _descriptors(noise: re.Pattern[bytes]) -> Iterator[None]:
                 os.dup2(stdout, 1)
                 os.dup2(stderr, 2)
     finally:
-        sys.stderr = previous  # the other stays open: a new logger may hold it
+        sys.stderr = previous  # the temporary stream stays open: a logger created in the block may hold it
         os.close(stdout)
         os.close(stderr)
 
@@ -82,7 +82,7 @@ def _scratch_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def _descriptor(stream: IO[str]) -> int | None:
+def _descriptor_of(stream: IO[str]) -> int | None:
     try:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
@@ -96,15 +96,15 @@ def _copy_lines(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator
     clear = b"\r\x1b[2K" if os.isatty(target) else b""  # erases a spinner on the line
 
     def copy_lines() -> None:
-        offset, waiting = 0, b""
+        offset, unfinished_line = 0, b""
         while True:
             last = done.wait(_INTERVAL_S)
             while block := os.pread(scratch, 1 << 16, offset):
                 offset += len(block)
-                *lines, waiting = (waiting + block).split(b"\n")
+                *lines, unfinished_line = (unfinished_line + block).split(b"\n")
                 _write(target, b"".join(clear + _escaped(line) + b"\n" for line in lines if not noise.match(line)))
             if last:
-                _write(target, b"" if noise.match(waiting) else _escaped(waiting))
+                _write(target, b"" if noise.match(unfinished_line) else _escaped(unfinished_line))
                 return
 
     thread = threading.Thread(target=copy_lines, name="tfsctl-stderr", daemon=True)
@@ -117,7 +117,7 @@ def _copy_lines(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator
 
 
 def _escaped(line: bytes) -> bytes:
-    """A line of a log without control characters: it may name parts of a model."""
+    """A log line with its control characters escaped: a name from a model must not control the terminal."""
     return escape_controls(line.decode("utf-8", "surrogateescape")).encode()
 
 

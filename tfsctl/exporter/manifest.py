@@ -66,10 +66,10 @@ def write(exported: ExportedModel, *, file_name: str, git: GitState | None, hash
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def update_files(directory: Path, *, warmup_requests: int) -> bytes | None:
-    """The manifest of a published version with new hashes and a new number of warmup requests, to be written.
+def updated_manifest(directory: Path, *, warmup_requests: int) -> bytes | None:
+    """The new content of the manifest of a published version: with this number of warmup requests, and new hashes.
 
-    Returns None without a readable manifest that has hashes.
+    The caller writes it. None if there is no readable manifest with hashes.
     """
     try:
         document = json.loads((directory / MANIFEST_FILE).read_bytes())
@@ -82,7 +82,7 @@ def update_files(directory: Path, *, warmup_requests: int) -> bytes | None:
 
 
 def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]:
-    found: dict[str, object] = {
+    document: dict[str, object] = {
         "method_name": signature.method_name,
         "inputs": _tensors(signature.inputs),
         "outputs": _tensors(signature.outputs),
@@ -90,10 +90,10 @@ def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]
         "check": check.as_json(),
     }
     if check.features is not None:
-        found["features"] = {name: spec.as_json() for name, spec in check.features.items()}
+        document["features"] = {name: spec.as_json() for name, spec in check.features.items()}
     if check.inputs == "samples":
-        found["samples"] = sample_rows(signature, check.trial)
-    return found
+        document["samples"] = sample_rows(signature, check.trial)
+    return document
 
 
 def sample_rows(signature: Signature, trial: NamedArrays) -> list[dict[str, object]]:

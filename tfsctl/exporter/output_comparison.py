@@ -21,6 +21,7 @@ from tfsctl.core.batches import NamedArrays
 from tfsctl.exporter import error_text
 
 Run = Callable[[NamedArrays], dict[str, np.ndarray]]
+"""Runs a signature: from its inputs by name to its outputs by name."""
 
 EXPORT_TOLERANCE, ROW_TOLERANCE, SMALL_FLOAT_TOLERANCE = 1e-3, 1e-5, 3e-2
 
@@ -36,7 +37,7 @@ def largest_difference(one: NamedArrays, other: NamedArrays) -> float:
     """The largest absolute difference between two sets of outputs; infinite if names or shapes differ, 1 if strings do."""
     if not _same_structure(one, other):
         return float("inf")
-    return max((_difference(one[name], other[name]) for name in one), default=0.0)
+    return max((_largest_difference(one[name], other[name]) for name in one), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class RowIndependence:
     """Whether each output row depends on its own input row only, found by running the model on the same rows again.
 
     - `verdict`: True, False, or None if it is unknown; `reason` says why it is not True
-    - `permuted`, `together`, `alone`: whether the rows in reverse order, half of the rows, and each row alone gave the
-      same answers; None if that was not tested
+    - `permuted`: whether the rows in reverse order gave the same answers; None if that was not tested
+    - `together`: the same for the first half of the rows in one batch; `alone`: for each row in its own batch
     """
 
     verdict: bool | None
@@ -59,7 +60,7 @@ class RowIndependence:
         return {"permuted": self.permuted, "together": self.together, "alone": self.alone, "reason": self.reason}
 
 
-def rows_are_independent(run: Run, inputs: NamedArrays) -> RowIndependence:
+def check_row_independence(run: Run, inputs: NamedArrays) -> RowIndependence:
     """Run all rows twice, in reverse order, half of them, and each row alone, and compare the answers row by row.
 
     The verdict is None if all rows are equal, or the model is not deterministic.
@@ -72,18 +73,18 @@ def rows_are_independent(run: Run, inputs: NamedArrays) -> RowIndependence:
         return RowIndependence(None, "it answers the same rows differently each time")
     if any(answer.ndim == 0 or len(answer) != rows for answer in whole.values()):
         return RowIndependence(False, "its output does not have one row per input row")
-    every = np.arange(rows)
+    row_numbers = np.arange(rows)
     reasons = {
-        "permuted": _difference_of_rows(run, inputs, whole, [every[::-1]]),
-        "together": _difference_of_rows(run, inputs, whole, [every[: (rows + 1) // 2]]),
-        "alone": _difference_of_rows(run, inputs, whole, every[:, None]),
+        "permuted": _describe_difference(run, inputs, whole, [row_numbers[::-1]]),
+        "together": _describe_difference(run, inputs, whole, [row_numbers[: (rows + 1) // 2]]),
+        "alone": _describe_difference(run, inputs, whole, row_numbers[:, None]),
     }
     reason = next(filter(None, reasons.values()), "")
     return RowIndependence(not reason, reason, **{kind: not found for kind, found in reasons.items()})
 
 
-def _difference_of_rows(run: Run, inputs: NamedArrays, whole: NamedArrays, batches: Iterable[np.ndarray]) -> str:
-    """How the answers for some rows differ from those in the whole batch; empty if they agree."""
+def _describe_difference(run: Run, inputs: NamedArrays, whole: NamedArrays, batches: Iterable[np.ndarray]) -> str:
+    """How the answers for batches of some rows differ from those in the whole batch; empty if they agree."""
     for batch in batches:
         expected = {name: answer[batch] for name, answer in whole.items()}
         try:
@@ -116,7 +117,7 @@ def _within_tolerance(one: np.ndarray, other: np.ndarray, whole: np.ndarray, tol
     return bool(np.all(same))
 
 
-def _difference(one: np.ndarray, other: np.ndarray) -> float:
+def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
     if one.dtype.name not in dtypes.BY_NAME:  # strings
         return float(np.any(one != other))
     with np.errstate(invalid="ignore"):

@@ -89,7 +89,7 @@ def export_model(
         remote = RemoteModel(str(to), name)
         existing = remote.versions()  # fail before the model is built if the store cannot be written
         if version is not None and version in existing:
-            raise remote.taken(version)
+            raise remote.version_taken(version)
         with tempfile.TemporaryDirectory(prefix="tfsctl-") as folder:
             return _export_to(Path(folder) / name, replace(request, remote=remote))
     base = Path(str(to).removeprefix("file://")) / name
@@ -110,7 +110,8 @@ def _export_to(base: Path, request: _ExportRequest) -> ExportedModel:
             read_saved_model(source.path)
         if source.path.resolve() in (base.resolve(), *base.resolve().parents):
             raise InvalidInput(
-                f"the versions of the model would lie inside the model itself: {base}", hint="choose --name or --to"
+                f"the versions of the model would lie inside the model itself: {base}",
+                hint="choose another model name with --name, or another directory with --to",
             )
     sha256 = source.sha256()
     try:
@@ -158,9 +159,9 @@ def _export(request: _ExportRequest, sha256: str, staged: model_dir.Staging) -> 
         memory=verification.memory,
         compared_with=comparison,
     )
-    requests = _warm_up(unpublished, request.warmup, request.report)
+    warmup_count = _warm_up(unpublished, request.warmup, request.report)
     request.report("publishing")
-    return _publish(replace(unpublished, warmup_requests=requests), request, staged, git)
+    return _publish(replace(unpublished, warmup_requests=warmup_count), request, staged, git)
 
 
 def _publish(
@@ -231,11 +232,12 @@ def _missing_in_image(info: SavedModelInfo) -> list[str]:
 
 
 def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
+    """Load a source with TensorFlow, and write and verify a SavedModel. Returns the verification, and notes."""
     from tfsctl.exporter import verification, writer
     from tfsctl.exporter.signatures.changes import change_signatures
     from tfsctl.exporter.sources import loading
     from tfsctl.exporter.sources.saved_model_files import with_method_names
-    from tfsctl.exporter.sources.servables.building import measured
+    from tfsctl.exporter.sources.servables.building import notes_on_lookup_times
 
     report("loading TensorFlow")
     import tensorflow as tf  # noqa: F401 - the reported step
@@ -261,13 +263,15 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
             timeout_s=source.options.check_timeout_s,
         )
     notes = (*notes, *(note for signature in signatures for note in signature.notes))
-    return verified, (*notes, *measured(verified)) if source.kind in ("embeddings", "vocabulary") else notes
+    if source.kind in ("embeddings", "vocabulary"):
+        notes = (*notes, *notes_on_lookup_times(verified))
+    return verified, notes
 
 
 def _copy_or_rewrite(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
-    """Copy a SavedModel. Write it again if a server cannot find all of its variables.
+    """Copy a SavedModel. If a server cannot find all of its variables, load it in Python and write it again.
 
-    `tf.saved_model.save` of a Keras 3 model writes such SavedModels, which only TensorFlow's Python library restores.
+    `tf.saved_model.save` of a Keras 3 model writes such SavedModels: only TensorFlow's Python library restores them.
     """
     try:
         return _copy(source, directory, report)
@@ -281,6 +285,7 @@ def _copy_or_rewrite(source: ModelSource, directory: Path, report: ReportStep) -
 
 
 def _copy(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
+    """Copy a SavedModel as it is, and verify the copy. Returns the verification, and no notes."""
     from tfsctl.exporter import verification
     from tfsctl.exporter.sources.saved_model_files import copy_saved_model
 
@@ -290,9 +295,11 @@ def _copy(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ver
     verified = verification.verify(
         directory, read_saved_model(directory).signatures, {}, None, timeout_s=source.options.check_timeout_s
     )
-    # Samples of an earlier export show more than synthetic rows, as long as the files are those that it wrote.
-    known = {} if compare_files(source.path) else read_row_independence(source.path)
+    # The manifest of an earlier export may record findings on samples, which show more than synthetic rows do.
+    # They hold if the files are still those that this export wrote.
+    recorded = {} if compare_files(source.path) else read_row_independence(source.path)
     checks = [
-        replace(check, row_independent=known.get(check.signature, check.row_independent)) for check in verified.checks
+        replace(check, row_independent=recorded.get(check.signature, check.row_independent))
+        for check in verified.checks
     ]
     return replace(verified, checks=tuple(checks)), ()

@@ -76,12 +76,12 @@ def _warm_up(session: Session, request: protos.PredictionLog) -> None:
     from tfsctl.server.execution.servable import Servable
     from tfsctl.server.lifecycle.warmup import run_request
 
-    servable = Servable("model", 1, session, (), _DirectRuns(session))
+    servable = Servable("model", 1, session, (), _NoQueue(session))
     run_request(servable, request, check_method_names=False)
 
 
-class _DirectRuns:
-    """Runs requests at once: nothing waits in this process."""
+class _NoQueue:
+    """A `RunQueue` that queues nothing: each request runs at once."""
 
     accepts_codecs = False
     has_runs = False

@@ -28,8 +28,8 @@ from tfsctl.exporter.output_comparison import (
     RowIndependence,
     Run,
     agree,
+    check_row_independence,
     largest_difference,
-    rows_are_independent,
 )
 from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.session_process import SessionProcess
@@ -115,7 +115,7 @@ def _check(
 
 
 class _SignatureChecker:
-    """Runs one signature on trial inputs until one of them gives an answer, which it then examines."""
+    """Runs one signature on trial inputs until one of them gives an answer, and checks that answer."""
 
     def __init__(
         self, signature: Signature, graph: SignatureGraph, process: SessionProcess, reference: Run | None
@@ -134,7 +134,7 @@ class _SignatureChecker:
             except error_text.TensorFlowError as error:
                 self._note_failure(trial, error)
             else:
-                return self._examined(trial, answer)
+                return self._check_answer(trial, answer)
             if self._failure is not None and trial.kind == "samples":
                 break  # samples must run; a synthetic size may be one that Keras traced wrongly
         if self._failure is not None:
@@ -155,7 +155,7 @@ class _SignatureChecker:
                 f"no server can answer with signature {self._signature.name}: {error_text.one_line(error)}",
                 hint=error_text.hint_for(error),
             ) from error
-        if self._reference is not None and _answers(self._reference, trial.inputs):
+        if self._reference is not None and _succeeds(self._reference, trial.inputs):
             self._failure = error
             where = ", ".join(f"{name} {list(array.shape)}" for name, array in trial.inputs.items())
             self._notes.append(f"it fails on {where}, which the model itself accepts: {error_text.one_line(error)}")
@@ -164,8 +164,8 @@ class _SignatureChecker:
         if trial.kind == "samples":
             self._notes.append(self._not_run)
 
-    def _examined(self, trial: Trial, answer: NamedArrays) -> SignatureCheck:
-        """Compare the answer with that of the source, run the rows in other batches, and measure runs."""
+    def _check_answer(self, trial: Trial, answer: NamedArrays) -> SignatureCheck:
+        """The check of a trial that ran: compares the answer with the source's, tests the rows, and times more runs."""
         first_run_s = self._process.last_run_s
         difference = None
         if self._reference is not None:
@@ -187,7 +187,7 @@ class _SignatureChecker:
             trial=trial.inputs,
             changes_state=changes_state,
             first_run_s=first_run_s,
-            run_s=None if changes_state else _run_s(self._process, self._signature.name, trial.inputs),
+            run_s=None if changes_state else _median_run_s(self._process, self._signature.name, trial.inputs),
             features=self._features,
         )
 
@@ -199,11 +199,11 @@ def _test_rows(signature: Signature, graph: SignatureGraph, run: Run, trial: Tri
     of the signature could make other rows behave differently. None if the signature takes no batches or keeps state.
     """
     if trial.kind == "samples":
-        return rows_are_independent(run, trial.inputs)
+        return check_row_independence(run, trial.inputs)
     tensors = (*signature.inputs, *signature.outputs)
     if graph.changes_state or any(spec.shape is None or spec.shape[:1] != (None,) for spec in tensors):
         return None
-    found = rows_are_independent(run, trial.inputs)
+    found = check_row_independence(run, trial.inputs)
     mixing = mixing_operations(graph) if found.verdict else []
     if mixing:
         reason = f"only real rows can show whether rows are independent with {', '.join(mixing)}; define `samples`"
@@ -211,8 +211,8 @@ def _test_rows(signature: Signature, graph: SignatureGraph, run: Run, trial: Tri
     return found
 
 
-def _run_s(process: SessionProcess, name: str, inputs: NamedArrays) -> float:
-    """The median seconds of some more runs: at most _TIMED_RUNS, and no more after _TIMING_S."""
+def _median_run_s(process: SessionProcess, name: str, inputs: NamedArrays) -> float:
+    """The median seconds of more runs: at most _TIMED_RUNS, and none after _TIMING_S seconds in total."""
     times: list[float] = []
     while not times or (len(times) < _TIMED_RUNS and sum(times) < _TIMING_S):
         process.run(name, inputs)
@@ -220,7 +220,7 @@ def _run_s(process: SessionProcess, name: str, inputs: NamedArrays) -> float:
     return median(times)
 
 
-def _answers(run: Run, inputs: NamedArrays) -> bool:
+def _succeeds(run: Run, inputs: NamedArrays) -> bool:
     try:
         run(inputs)
     except Exception:  # noqa: BLE001 - whatever the model raises

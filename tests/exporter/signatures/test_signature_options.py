@@ -102,6 +102,30 @@ def test_options_that_do_not_fit_the_model_are_refused_in_one_line(
     assert not (export.folder / "net").exists()
 
 
+def test_samples_follow_an_input_that_is_renamed_with_its_signature(export: Export) -> None:
+    """`--input SIGNATURE:NAME=NEW` renames the column of the samples as `--input NAME=NEW` does."""
+    result = export(NET, "--json", "--input", "serving_default:x=features")
+
+    assert result.document["checks"]["serving_default"]["inputs"] == "samples"
+
+
+def test_added_signature_whose_name_is_taken_is_refused_with_the_renaming_that_works(export: Export) -> None:
+    """The hint keeps the other signatures, and renames the one of the model."""
+    code = f"{ONE}    model = {{'serving_default': model, 'regress': model}}\n"
+    refused = export(code, "--regress")
+
+    options = ("--signature", "serving_default=serving_default", "--signature", "regress=NEW")
+    assert refused.last_words[-2:] == [
+        "error: the model already has a signature regress",
+        f"hint: {' '.join(options)} renames the signature",
+    ]
+    assert sorted(export(code, "--json", "--regress", *options).document["signatures"]) == [
+        "NEW",
+        "regress",
+        "serving_default",
+    ]
+
+
 def test_changed_names_are_noted(export: Export) -> None:
     """A name that cannot be kept is noted, with the option that chooses another."""
     code = """

@@ -29,7 +29,8 @@ from tfsctl.exporter.sources.model_source import parse_source
         ("model.json", b'{"format": "layers-model", "weightsManifest": []}', "a TensorFlow.js model", "tensorflowjs"),
         ("net.json", b'{"class_name": "Functional"}', "the architecture of a Keras model", "--weights FILE"),
         ("net.mlmodel", b"", "a Core ML model", "that it was converted from"),
-        ("net.zip", b"", "a zip archive", "unpack it"),
+        ("net.zip", b"", "an archive", "unpack it"),
+        ("net.tar.gz", b"", "an archive", "unpack it"),
         ("net.ipynb", b"", "a notebook", "jupyter nbconvert --to script net.ipynb"),
     ],
 )
@@ -45,6 +46,14 @@ def test_format_of_a_foreign_file_is_told_by_name_or_first_bytes(
 
     assert raised.value.message.startswith(f"{name} is {what}")
     assert hint in str(raised.value.hint)
+
+
+def test_other_json_files_are_not_taken_for_a_keras_model(tmp_path: Path) -> None:
+    """Only JSON with a class name is the architecture of a Keras model."""
+    (tmp_path / "settings.json").write_text("{}")
+
+    with pytest.raises(InvalidInput, match="tfsctl cannot export"):
+        parse_source(str(tmp_path / "settings.json"))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class _Argument:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """The nodes of one function, its arguments, and the names of what does not depend on the values of the rows."""
+    """The nodes of one function, its arguments, and the names of nodes that do not depend on the values of the rows."""
 
     nodes: Mapping[str, protos.NodeDef]
     arguments: Mapping[str, _Argument]
@@ -119,6 +119,7 @@ class _Scope:
 
 
 _Rule = Callable[[protos.NodeDef, _Scope], bool]
+"""Whether a node of one kind of operation keeps the rows of a batch apart."""
 
 
 def mixing_operations(graph: SignatureGraph) -> list[str]:
@@ -131,7 +132,7 @@ def _mixing(
     arguments: Mapping[str, _Argument],
     functions: Mapping[str, protos.FunctionDef],
 ) -> set[str]:
-    """The same for one function. Called functions are looked into with the arguments of the call."""
+    """The operations of one function through which rows could affect each other, and of the functions it calls."""
     scope = _scope_of(nodes, arguments)
     found = set()
     for node in nodes:
@@ -196,10 +197,10 @@ def _source(name: str) -> str:
 
 def _axes_exclude_batch(scope: _Scope, axes: str, tensor: str) -> bool:
     """Whether constant axes are known not to be the first dimension of a tensor."""
-    found, rank = scope.constant(axes), scope.rank(tensor)
-    if found is None:
+    constant, rank = scope.constant(axes), scope.rank(tensor)
+    if constant is None:
         return False
-    values = [int(axis) for axis in found.ravel()]
+    values = [int(axis) for axis in constant.ravel()]
     return all(axis > 0 or (axis < 0 and rank is not None and axis + rank > 0) for axis in values)
 
 
@@ -210,7 +211,7 @@ def _same_rank(node: protos.NodeDef, scope: _Scope) -> bool:
 
 
 def _weighted(node: protos.NodeDef, scope: _Scope) -> bool:
-    """A fixed filter or bias."""
+    """The filter or bias is fixed."""
     return scope.is_fixed(node.input[1])
 
 

@@ -36,7 +36,7 @@ class RemoteModel:
         try:
             import fsspec
 
-            with self._described("open", ImportError, ValueError):
+            with self._export_errors("open", ImportError, ValueError):
                 self._files, self._base = fsspec.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
             raise InvalidInput(f"{self._scheme}:// cannot be written: {error}", hint=hint) from error
@@ -46,7 +46,7 @@ class RemoteModel:
     def versions(self) -> list[int]:
         """The numbers of the versions, lowest first, those that are being uploaded included. Raises ExportError."""
         try:
-            with self._described("list", FileNotFoundError):
+            with self._export_errors("list", FileNotFoundError):
                 entries: list[dict[str, Any]] = self._files.ls(self._base, detail=True, refresh=True)
         except FileNotFoundError:
             self._check_bucket()
@@ -57,7 +57,7 @@ class RemoteModel:
     def _check_bucket(self) -> None:
         """Raise ExportError if the bucket of an object store does not exist: it is not created."""
         bucket = self._base.strip("/").partition("/")[0]
-        with self._described("list"):
+        with self._export_errors("list"):
             if self._scheme in ("s3", "gs") and not self._files.exists(bucket):
                 raise ExportError(f"there is no bucket {bucket}", hint=f"create {self._scheme}://{bucket} first")
 
@@ -70,7 +70,7 @@ class RemoteModel:
         for version in reversed(self.versions()):
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    with self._described("read", FileNotFoundError):
+                    with self._export_errors("read", FileNotFoundError):
                         self._files.get_file(
                             f"{self._base}/{version}/{SAVED_MODEL_FILE}", str(Path(folder, SAVED_MODEL_FILE))
                         )
@@ -89,19 +89,19 @@ class RemoteModel:
         Raises VersionTakenError if there is such a version already, ExportError if it cannot be uploaded.
         """
         if version in self.versions():
-            raise self.taken(version)
+            raise self.version_taken(version)
         target = f"{self._base}/{version}"
         files = [path.relative_to(directory) for path in sorted(directory.rglob("*")) if path.is_file()]
         try:
-            with self._described("write", FileExistsError):
+            with self._export_errors("write", FileExistsError):
                 # Of two exports that create the manifest at the same time, the store lets one succeed.
                 self._files.pipe_file(
                     f"{target}/{MANIFEST_FILE.as_posix()}", (directory / MANIFEST_FILE).read_bytes(), mode="create"
                 )
         except FileExistsError:
-            raise self.taken(version) from None
+            raise self.version_taken(version) from None
         try:
-            with self._described("write"):
+            with self._export_errors("write"):
                 for path in sorted(files, key=lambda path: path.as_posix() == SAVED_MODEL_FILE):
                     if path != MANIFEST_FILE:
                         self._files.put_file(str(directory / path), f"{target}/{path.as_posix()}")
@@ -111,15 +111,15 @@ class RemoteModel:
             raise
         return f"{self.url}/{version}"
 
-    def taken(self, version: int) -> VersionTakenError:
+    def version_taken(self, version: int) -> VersionTakenError:
         """The error that a version already exists."""
         return VersionTakenError(
             f"version {version} already exists: {self.url}/{version}", hint=model_dir.VERSION_EXISTS_HINT
         )
 
     @contextmanager
-    def _described(self, action: str, *expected: type[Exception]) -> Iterator[None]:
-        """Raise whatever the libraries raise as ExportError, except the expected errors."""
+    def _export_errors(self, action: str, *expected: type[Exception]) -> Iterator[None]:
+        """Raise the errors of fsspec and its libraries as ExportError, except the expected ones."""
         try:
             yield
         except TfsctlError:

@@ -5,7 +5,8 @@ Samples of the source are for the inputs of the model, so they are converted to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def change_signatures(
     labels = example_signatures.read_labels(Path(options.classify)) if options.classify else ()
     signatures = keep_signatures(signatures, options.signatures)
     signatures = set_batch_size(signatures, options.batch_size)
+    renamed = rename_tensors(signatures, options.inputs, options.outputs)
     if samples is not None and options.inputs:
-        samples = _renamed(samples, default_signature(signatures), options.inputs)
-    signatures = rename_tensors(signatures, options.inputs, options.outputs)
+        samples = _renamed(samples, default_signature(signatures), default_signature(renamed))
+    signatures = renamed
     if not (options.image_bytes or options.examples or labels or options.regress):
         return signatures, samples
     default = default_signature(signatures)
@@ -52,23 +54,21 @@ def change_signatures(
         default,
         *(replace(other, notes=()) if other.name in ("classify", "regress") else other for other in others),
     ]
-    names = [signature.name for signature in result]
-    if len(set(names)) < len(names):
-        raise InvalidInput(
-            f"the model already has the signature {', '.join(names)}", hint="--signature OLD=NEW renames it"
-        )
+    taken = next((name for name, count in Counter(one.name for one in result).items() if count > 1), None)
+    if taken is not None:
+        chosen = options.signatures or {one.name: one.name for one in signatures}
+        arguments = " ".join(f"--signature {old}={'NEW' if new == taken else new}" for old, new in chosen.items())
+        raise InvalidInput(f"the model already has a signature {taken}", hint=f"{arguments} renames the signature")
     return result, samples
 
 
-def _renamed(samples: Samples, signature: ExportSignature, renames: Mapping[str, str]) -> Samples:
-    names = [spec.name for spec in signature.inputs]
-    by_name = {
-        names[int(old)] if old not in names and old.isdigit() and int(old) < len(names) else old: new
-        for old, new in renames.items()
+def _renamed(samples: Samples, before: ExportSignature, after: ExportSignature) -> Samples:
+    """Samples for the default signature after its inputs were renamed."""
+    new_names = {old.name: new.name for old, new in zip(before.inputs, after.inputs, strict=True)}
+    columns = {
+        new_names.get(name, name) if name is not None else None: column for name, column in samples.columns.items()
     }
-    return Samples(
-        {by_name.get(name, name) if name is not None else None: column for name, column in samples.columns.items()}
-    )
+    return replace(samples, columns=columns)
 
 
 def _converted(

@@ -13,11 +13,11 @@ def notes_on_types(signatures: Iterable[Signature]) -> list[str]:
     return [
         f"signature {signature.name}: {tensors}, which REST cannot carry: use gRPC (predict --grpc){_mixed_precision_hint(signature)}"
         for signature in signatures
-        if (tensors := ", ".join([*_named("input", signature.inputs), *_named("output", signature.outputs)]))
+        if (tensors := ", ".join([*_describe("input", signature.inputs), *_describe("output", signature.outputs)]))
     ]
 
 
-def _named(kind: str, specs: Iterable[TensorSpec]) -> list[str]:
+def _describe(kind: str, specs: Iterable[TensorSpec]) -> list[str]:
     return [f"{kind} {spec.name} is {spec.dtype}" for spec in specs if not _has_json_form(spec)]
 
 

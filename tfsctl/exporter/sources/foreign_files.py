@@ -1,6 +1,6 @@
-"""Recognizes files of other formats, and says how to convert each to a SavedModel.
+"""Recognizes files of formats that cannot be exported, such as ONNX, with a hint how to convert each to a SavedModel.
 
-The names and first bytes of files decide. docs/export.md has an example for each.
+Formats are recognized by file names and first bytes. docs/export.md has an example for each.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ DOCS = "docs/export.md"
 
 @dataclass(frozen=True, slots=True)
 class ForeignFormat:
-    """A format: its description in one sentence, and the hint. `{path}` in the hint is replaced by the file."""
+    """A format that cannot be exported. A file has it if its name has one of the suffixes, or if `matches` is true.
 
-    what: str
+    `description` continues the message "FILE is …". `{path}` in the hint is replaced by the file.
+    """
+
+    description: str
     hint: str
     suffixes: tuple[str, ...] = ()
     matches: Callable[[Path], bool] = lambda _path: False
 
 
-def foreign_format(path: Path) -> InvalidInput | None:
+def foreign_format_error(path: Path) -> InvalidInput | None:
     """The error for a file or directory of another format; None if the format is unknown."""
-    for one in _FORMATS:
-        if path.name.lower().endswith(one.suffixes) or one.matches(path):
-            return InvalidInput(f"{path} is {one.what}", hint=one.hint.format(path=path))
+    for known in _FORMATS:
+        if path.name.lower().endswith(known.suffixes) or known.matches(path):
+            return InvalidInput(f"{path} is {known.description}", hint=known.hint.format(path=path))
     return None
 
 
@@ -55,7 +58,7 @@ def _head(path: Path, size: int) -> bytes:
         return b""
 
 
-def _starts(*magics: tuple[int, bytes]) -> Callable[[Path], bool]:
+def _starts_with_any(*magics: tuple[int, bytes]) -> Callable[[Path], bool]:
     return lambda path: path.is_file() and any(_head(path, at + len(magic))[at:] == magic for at, magic in magics)
 
 
@@ -69,7 +72,7 @@ _FORMATS = (
         "a TensorFlow Lite model, which cannot be converted back",
         "export the Keras model or the SavedModel that it was converted from",
         (".tflite", ".lite"),
-        _starts((4, b"TFL3")),
+        _starts_with_any((4, b"TFL3")),
     ),
     ForeignFormat(
         "a file of weights without a model",
@@ -115,7 +118,7 @@ _FORMATS = (
         (".mlmodel", ".mlpackage"),
     ),
     ForeignFormat(
-        "a zip archive",
+        "an archive",
         "unpack it, and export the SavedModel directory in it",
         (".zip", ".tar", ".tar.gz", ".tgz"),
     ),
@@ -123,7 +126,7 @@ _FORMATS = (
     ForeignFormat(
         "the architecture of a Keras model without weights",
         "export a Python file with `model = keras.models.model_from_json(...)` and --weights FILE",
-        (".json",),
+        (),
         lambda path: path.suffix == ".json" and b'"class_name"' in _head(path, 1 << 16),
     ),
 )

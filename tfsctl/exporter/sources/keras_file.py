@@ -1,4 +1,4 @@
-"""Loads models from Keras files. The contents of a file decide about its format, not its name.
+"""Loads models from Keras files. The format of a file is told by its contents, not by its name.
 
 - A zip archive is the `.keras` format of Keras 3. HDF5 (`.h5`) holds a whole model, or weights only.
 - Keras 2 wrote HDF5, and late versions of it zip archives (see `keras2`).
@@ -38,7 +38,7 @@ def load_keras_file(path: Path, options: ExportOptions) -> object:
         )
     import keras
 
-    with _custom_objects(options.custom_objects) as objects, _named(path, suffix) as file:
+    with _custom_objects(options.custom_objects) as objects, _with_suffix(path, suffix) as file:
         try:
             model: object = keras.models.load_model(
                 file, compile=False, custom_objects=dict(objects), safe_mode=not options.unsafe
@@ -62,7 +62,7 @@ def load_weights(model: object, path: Path) -> None:
     suffix = _true_suffix(path)
     if suffix == ".h5" and not _h5_is_legacy(path):
         suffix = ".weights.h5"
-    with _named(path, suffix) as file:
+    with _with_suffix(path, suffix) as file:
         try:
             model.load_weights(str(file))
         except Exception as error:
@@ -86,8 +86,8 @@ def _true_suffix(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _named(path: Path, suffix: str) -> Iterator[Path]:
-    """The file under a name with this suffix: Keras chooses its loader by the name."""
+def _with_suffix(path: Path, suffix: str) -> Iterator[Path]:
+    """The file, or a symbolic link to it whose name has this suffix: Keras chooses its loader by the name."""
     if path.name.endswith(suffix) and (suffix != ".h5" or not path.name.endswith(".weights.h5")):
         yield path
         return
@@ -122,11 +122,11 @@ def _custom_objects(modules: Sequence[str]) -> Iterator[Mapping[str, object]]:
     found: dict[str, object] = {}
     with contextlib.ExitStack() as stack:
         for name in modules:
-            found.update(_objects(stack, name))
+            found.update(_objects_of_module(stack, name))
         yield found
 
 
-def _objects(stack: contextlib.ExitStack, name: str) -> dict[str, object]:
+def _objects_of_module(stack: contextlib.ExitStack, name: str) -> dict[str, object]:
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise NotFound(f"--custom-objects: no such file: {name}")

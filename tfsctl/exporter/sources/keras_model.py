@@ -33,7 +33,7 @@ def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature
     import keras
     import tensorflow as tf
 
-    tree, invoke, notes = _call(model, samples)
+    tree, invoke, notes = _inputs_and_call(model, samples)
     leaves = keras.tree.flatten_with_path(tree)
     # Keras 2 named an unnamed input after the first layer: dense_input.
     legacy = {
@@ -57,7 +57,9 @@ def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature
     return ExportSignature(DEFAULT_SIGNATURE, inputs, call, notes)
 
 
-def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[Tree], Tree], tuple[str, ...]]:
+def _inputs_and_call(
+    model: keras.Model, samples: Samples | None
+) -> tuple[Tree, Callable[[Tree], Tree], tuple[str, ...]]:
     """The inputs of a model as a tree of KerasTensors, a function that calls it with such a tree, and notes."""
     import keras
 

@@ -1,4 +1,4 @@
-"""Loads the model of a Python or Keras file, with the samples that the file defines."""
+"""Loads the model of a source of any kind, with the samples that its file defines, and finds its signatures."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tfsctl.exporter.sources.servables import transformation
 from tfsctl.exporter.sources.servables.building import build_servable
 from tfsctl.exporter.sources.source_arguments import split_arguments
 
-_WANTED = (
-    "wanted: a Keras model or layer, a tf.Module whose attribute `signatures` maps names to tf.functions, "
+_SUPPORTED_MODELS = (
+    "supported models: a Keras model or layer, a tf.Module whose attribute `signatures` maps names to tf.functions, "
     "a tf.function with an input_signature, or a dict of these"
 )
 
@@ -128,10 +128,14 @@ def signatures_of(model: object, samples: Samples | None) -> tuple[ExportSignatu
     if tf_function.is_tf_function(model):
         return (tf_function.signature_of(model, samples),)
     if isinstance(model, Mapping) and is_model(model):
-        return tuple(_named(name, one, samples if name == DEFAULT_SIGNATURE else None) for name, one in model.items())
+        return tuple(
+            _only_signature(name, one, samples if name == DEFAULT_SIGNATURE else None) for name, one in model.items()
+        )
     if tf_module.is_tf_module(model):
         return tf_module.signatures_of(model, samples)
-    raise ExportError(f"the model is of type {type(model).__name__}, which tfsctl cannot export", hint=_WANTED)
+    raise ExportError(
+        f"the model is of type {type(model).__name__}, which tfsctl cannot export", hint=_SUPPORTED_MODELS
+    )
 
 
 def trackables(model: object) -> list[object]:
@@ -148,7 +152,7 @@ def trackables(model: object) -> list[object]:
     return [model]
 
 
-def _named(name: str, model: object, samples: Samples | None) -> ExportSignature:
+def _only_signature(name: str, model: object, samples: Samples | None) -> ExportSignature:
     """The only signature of a part of a model, under the name of the part."""
     first, *others = signatures_of(model, samples)
     if others:

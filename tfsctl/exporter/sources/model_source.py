@@ -1,4 +1,4 @@
-"""Parses SOURCE of the command line: a Python file, a Keras file or a SavedModel directory."""
+"""Parses SOURCE of the command line: a file or directory that can be exported, with the kind of its contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter.sources.export_options import KEYS_HINT, ExportOptions
-from tfsctl.exporter.sources.foreign_files import foreign_format
+from tfsctl.exporter.sources.foreign_files import foreign_format_error
 
 SourceKind = Literal["python", "keras", "saved_model", "embeddings", "vocabulary"]
 
@@ -21,7 +21,7 @@ SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
 SAVED_MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)
 WEIGHTS_SUFFIX = ".weights.h5"
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-WANTED = (
+SUPPORTED_SOURCES = (
     "a Python file (model.py or model.py:attribute), a .keras or .h5 file, a SavedModel directory, vectors (.npy, .npz, "
     ".csv) or a vocabulary (.txt)"
 )
@@ -67,7 +67,9 @@ def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSo
     python = _PYTHON.fullmatch(text)
     path = Path(python["path"] if python else text)
     if not path.exists():
-        raise NotFound(f"no such file or directory: {path}", hint=similar_path_hint(path) or f"SOURCE is {WANTED}")
+        raise NotFound(
+            f"no such file or directory: {path}", hint=similar_path_hint(path) or f"SOURCE is {SUPPORTED_SOURCES}"
+        )
     if python and path.is_file():
         return ModelSource("python", path, python["attribute"])
     if path.is_file() and path.name in SAVED_MODEL_FILES:
@@ -76,27 +78,24 @@ def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSo
         return ModelSource("keras", path)
     if path.is_dir() and (found := _saved_model(path)):
         return found
-    if path.is_file() and (kind := _servable_kind(path, options)):
+    if path.is_file() and (kind := _kind_of_table(path, options)):
         return ModelSource(kind, path)
-    foreign = foreign_format(path)
-    if foreign is not None:
-        raise foreign
+    error = foreign_format_error(path)
+    if error is not None:
+        raise error
     if path.is_dir():
         raise InvalidInput(
-            f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {WANTED}"
+            f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {SUPPORTED_SOURCES}"
         )
-    raise InvalidInput(f"tfsctl cannot export {path}", hint=f"SOURCE is {WANTED}")
+    raise InvalidInput(f"tfsctl cannot export {path}", hint=f"SOURCE is {SUPPORTED_SOURCES}")
 
 
-def _servable_kind(path: Path, options: ExportOptions) -> SourceKind | None:
-    """The kind of a file that is not a model; None for a model. Raises InvalidInput for a table of unknown contents."""
+def _kind_of_table(path: Path, options: ExportOptions) -> SourceKind | None:
+    """Whether a file holds embeddings or a vocabulary; None if neither. Raises InvalidInput for unknown contents."""
     if options.kind is not None:
         return options.kind
     if path.suffix == ".npy" and options.keys is None:
-        raise InvalidInput(
-            f"{path} has no keys for its vectors",
-            hint=KEYS_HINT,
-        )
+        raise InvalidInput(f"{path} has no keys for its vectors", hint=KEYS_HINT)
     if path.suffix in _ARRAY_SUFFIXES or options.keys is not None:
         return "embeddings"
     if path.suffix == ".txt":

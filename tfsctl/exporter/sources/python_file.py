@@ -28,8 +28,8 @@ def run_file(file: Path, arguments: Sequence[str] = (), *, wanted: Sequence[str]
     """Run `file` as a module.
 
     During the block, its folder is on `sys.path`, so that it can import its siblings, also with relative imports.
-    `sys.argv` is the file and `arguments`. The module is `__main__` too, because pickles of a script name their classes
-    so. The file may end with `sys.exit(0)` if it has defined one of the names `wanted`.
+    `sys.argv` is the file and `arguments`. The module is `__main__` too, because pickles of a script look for their classes
+    there. The file may end with `sys.exit(0)` if it has defined one of the names `wanted`.
 
     Raises ExportError with file and line if the file is not valid Python or raises an exception.
     """

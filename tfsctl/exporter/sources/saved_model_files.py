@@ -1,6 +1,6 @@
-"""Copies SavedModels, and reads from them what TensorFlow does not load.
+"""Copies SavedModels, and reads the `method_name` of their signatures, which TensorFlow drops when it loads a model.
 
-TensorFlow Serving loads `saved_model.pbtxt` too, and few other tools do: a copy is binary.
+A copy always has a binary `saved_model.pb`: TensorFlow Serving also loads `saved_model.pbtxt`, but few other tools do.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def signature_of(
     concrete: object = function
     if isinstance(function, tf.types.experimental.GenericFunction):
         if samples is not None and None not in samples.columns and getattr(function, "input_signature", None) is None:
-            function = _with_defaults(function)
+            function = _with_named_inputs(function)
         concrete = _traced(function, samples, name)
     if not isinstance(concrete, tf.types.experimental.ConcreteFunction):
         raise ExportError(
@@ -76,8 +76,11 @@ def signature_of(
     return ExportSignature(name, inputs, call, naming.notes_on_inputs(candidates, names))
 
 
-def _with_defaults(function: TfFunction) -> TfFunction:
-    """A function with the inputs that it is called with; other arguments have their defaults, tensors too."""
+def _with_named_inputs(function: TfFunction) -> TfFunction:
+    """A tf.function whose inputs are the keyword arguments of its call only.
+
+    Other arguments keep their defaults, also those whose default is a tensor.
+    """
     import tensorflow as tf
 
     def call(**inputs: object) -> object:

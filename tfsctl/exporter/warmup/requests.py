@@ -74,7 +74,7 @@ def _read(path: Path, model: ModelMetadata) -> list[protos.PredictionLog]:
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8") as file:
             lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
-        return [_of_line(number, line.strip(), path.name, model) for number, line in lines[: MAX_REQUESTS + 1]]
+        return [_parse_line(number, line.strip(), path.name, model) for number, line in lines[: MAX_REQUESTS + 1]]
     signature = choose_signature(model, None)
     return [
         _predict_log(model.name, signature.name, inputs) for inputs in islice(_rows(path, signature), MAX_REQUESTS + 1)
@@ -95,8 +95,8 @@ def _prediction_logs(path: Path) -> list[protos.PredictionLog] | None:
     return [first.log, *(request.log for request in islice(requests, MAX_REQUESTS))]
 
 
-def _of_line(number: int, line: str, file_name: str, model: ModelMetadata) -> protos.PredictionLog:
-    """A request of one line. Raises InvalidInput with the number of the line."""
+def _parse_line(number: int, line: str, file_name: str, model: ModelMetadata) -> protos.PredictionLog:
+    """The request in a line of a `.jsonl` file. Raises InvalidInput with the number of the line."""
     try:
         document = json.loads(line)
     except (RecursionError, ValueError) as error:

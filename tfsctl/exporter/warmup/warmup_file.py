@@ -45,9 +45,9 @@ def write(directory: Path, requests: Sequence[protos.PredictionLog]) -> None:
 def write_published(directory: Path, requests: Sequence[protos.PredictionLog]) -> None:
     """Write the warmup file of a published version, and its hash to the manifest. Raises OSError."""
     write(directory, requests)
-    document = manifest.update_files(directory, warmup_requests=len(requests))
-    if document is not None:
-        _replace(directory / MANIFEST_FILE, document)
+    content = manifest.updated_manifest(directory, warmup_requests=len(requests))
+    if content is not None:
+        _replace(directory / MANIFEST_FILE, content)
 
 
 def _replace(file: Path, content: bytes | Sequence[bytes]) -> None:

@@ -63,7 +63,7 @@ def embeddings_module(found: KeyedVectors, metric: Metric, k: int, folder: Path)
         own = module.numbers.lookup(keys)
         known = own >= 0
         numbers, scores = nearest(tf.gather(module.vectors, tf.maximum(own, 0)), k + 1)
-        numbers, scores = _without(own, numbers, scores, k)
+        numbers, scores = _without_query(own, numbers, scores, k)
         names = tf.where(known[:, tf.newaxis], module.keys.lookup(numbers), "")
         return {"keys": names, "scores": tf.where(known[:, tf.newaxis], scores, 0.0), "found": known}
 
@@ -74,13 +74,13 @@ def embeddings_module(found: KeyedVectors, metric: Metric, k: int, folder: Path)
         NEAREST: _function(nearest_to_vectors, by_vector),
         NEAREST_TO_KEYS: _function(nearest_to_keys, by_key),
     }
-    some: Columns = {"keys": texts(found.keys[:_SAMPLE_ROWS])}
+    sample_keys: Columns = {"keys": texts(found.keys[:_SAMPLE_ROWS])}
     others: dict[str, Columns] = {
-        LOOKUP: some,
+        LOOKUP: sample_keys,
         NEAREST: {"vectors": found.vectors[:_SAMPLE_ROWS]},
-        NEAREST_TO_KEYS: some,
+        NEAREST_TO_KEYS: sample_keys,
     }
-    return module, Samples(some, others)
+    return module, Samples(sample_keys, others)
 
 
 class _Nearest:
@@ -150,7 +150,7 @@ class _Nearest:
         return -best, tf.gather(numbers, places, batch_dims=1)
 
 
-def _without(own: tf.Tensor, numbers: tf.Tensor, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _without_query(own: tf.Tensor, numbers: tf.Tensor, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The first k results of k + 1, without the query's own number."""
     import tensorflow as tf
 

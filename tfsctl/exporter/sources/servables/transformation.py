@@ -27,7 +27,7 @@ TRANSFORM, COLUMNS = "transform", "columns"
 
 
 def find_transformation(module: ModuleType, attribute: str | None) -> GenericFunction[Any, Any] | None:
-    """The function of a module that has `columns`, as a tf.function of a dict; None if it has none.
+    """The transformation of a module, as a tf.function that takes a dict of columns; None if it defines none.
 
     The function takes one argument for each column, or a dict of all. Raises InvalidInput for columns without a dtype.
     """
@@ -38,7 +38,7 @@ def find_transformation(module: ModuleType, attribute: str | None) -> GenericFun
     if not inspect.isfunction(function) or not isinstance(columns, Mapping) or not columns:
         return None
     specs = {str(name): _spec(str(name), column) for name, column in columns.items()}
-    return tf.function(_of_dict(function, specs), input_signature=[specs], autograph=True)
+    return tf.function(_taking_dict(function, specs), input_signature=[specs], autograph=True)
 
 
 def is_feature_space(value: object) -> bool:
@@ -77,8 +77,8 @@ def _spec(name: str, column: Any) -> tf.TensorSpec:  # noqa: ANN401 - a value of
         ) from error
 
 
-def _of_dict(function: Callable[..., Any], specs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
-    """The function as one of a dict. It takes the dict itself if its only parameter is not the name of a column."""
+def _taking_dict(function: Callable[..., Any], specs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """The function, changed to take one dict of columns. If its only parameter is not a column, it gets the dict."""
     parameters = inspect.signature(function).parameters
     if len(parameters) == 1 and not parameters.keys() & specs.keys():
         return lambda features: function(dict(features))

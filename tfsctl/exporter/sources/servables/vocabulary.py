@@ -43,28 +43,28 @@ def vocabulary_module(tokens: Sequence[str], oov: str, folder: Path) -> tuple[tf
         found = module.to_id.lookup(tokens)
         known = found >= 0
         if refuses:
-            found = _refusing(known, "the vocabulary does not have the token", tokens, found)
+            found = _fail_unless(known, "the vocabulary does not have the token", tokens, found)
         elif buckets:
             found = tf.where(known, found, size + tf.strings.to_hash_bucket_fast(tokens, buckets))
         else:
             found = tf.where(known, found, number)
         return {"ids": found, "known": known}
 
-    def back(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    def tokens_of(ids: tf.Tensor) -> dict[str, tf.Tensor]:
         known = (ids >= 0) & (ids < size)
         found = tf.where(known, module.to_token.lookup(ids), default_token)
         if refuses:
-            found = _refusing(known, "the vocabulary does not have the id", ids, found)
+            found = _fail_unless(known, "the vocabulary does not have the id", ids, found)
         return {"tokens": found, "known": known}
 
     size = len(tokens)
     by_token, by_id = tf.TensorSpec([None], tf.string, "tokens"), tf.TensorSpec([None], tf.int64, "ids")
     to_ids = tf.function(ids, input_signature=[by_token], autograph=False)
-    to_tokens = tf.function(back, input_signature=[by_id], autograph=False)
+    to_tokens = tf.function(tokens_of, input_signature=[by_id], autograph=False)
     module.signatures = {DEFAULT_SIGNATURE: to_ids, IDS: to_ids, TOKENS: to_tokens}
-    some: Columns = {"tokens": texts(tokens[:_SAMPLE_ROWS])}
-    numbers: Columns = {"ids": np.arange(min(_SAMPLE_ROWS, size), dtype=np.int64)}
-    return module, Samples(some, {IDS: some, TOKENS: numbers})
+    sample_tokens: Columns = {"tokens": texts(tokens[:_SAMPLE_ROWS])}
+    sample_ids: Columns = {"ids": np.arange(min(_SAMPLE_ROWS, size), dtype=np.int64)}
+    return module, Samples(sample_tokens, {IDS: sample_tokens, TOKENS: sample_ids})
 
 
 def _parse_rule(tokens: Sequence[str], oov: str) -> tuple[int | None, int, bool]:
@@ -80,8 +80,8 @@ def _parse_rule(tokens: Sequence[str], oov: str) -> tuple[int | None, int, bool]
     raise InvalidInput(f"--oov {oov}: the vocabulary has no such token", hint=OOV_RULES)
 
 
-def _refusing(known: tf.Tensor, message: str, values: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-    """`found`, unless some values are unknown: then the request fails with the message and the unknown values."""
+def _fail_unless(known: tf.Tensor, message: str, values: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+    """`found` if all values are known. Otherwise the request fails with the message and the unknown values."""
     import tensorflow as tf
 
     check = tf.debugging.Assert(tf.reduce_all(known), [message, tf.boolean_mask(values, tf.logical_not(known))])
