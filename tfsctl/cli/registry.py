@@ -34,7 +34,7 @@ COMMANDS = {
     "logs": Command("serve", "Print the logs of servers."),
     "restart": Command("serve", "Restart a server."),
     "stop": Command("serve", "Stop servers."),
-    "front": Command("serve", "Put the Envoy proxy before a running server, for tfsctl canary."),
+    "front": Command("serve", "Put the Envoy proxy in front of a running server, for tfsctl canary."),
     "predict": Command("query", "Send inputs to a model and print its predictions."),
     "classify": Command("query", "Send features to a model and print the classes."),
     "regress": Command("query", "Send features to a model and print the values."),

@@ -41,15 +41,15 @@ class Results:
     - `description`: what the front stored at its start: `model`, `a`, `b`, `percent_b`, `sticky`, `started_at`
     - `status`: as of the rollout; `ended` if another rollout followed
     - `arms`: the requests of each version
-    - `several_versions`: keys that both versions answered; they have no outcome
-    - `split_p_value`: how likely these numbers of keys per arm are with these weights
+    - `keys_of_both`: the number of keys that both versions answered; they have no outcome
+    - `split_p_value`: the p-value of these numbers of keys per arm, if keys are split by the weights
     """
 
     server: str
     description: Mapping[str, Any]
     status: str
     arms: Mapping[int, ArmCounts]
-    several_versions: int
+    keys_of_both: int
     split_p_value: float
     outcomes: Outcomes | None = None
 
@@ -78,7 +78,7 @@ class Results:
             "operator": about["operator"],
             "started_at": about["started_at"],
             "arms": arms,
-            "keys_of_both": self.several_versions,
+            "keys_of_both": self.keys_of_both,
             "split_p_value": self.split_p_value,
             "outcomes": None if self.outcomes is None else self.outcomes.document(),
         }
@@ -98,7 +98,7 @@ def parse_arms(arms: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def check_sticky(header: str) -> str:
-    """The name of a header in lower case. Raises InvalidInput for a name that requests cannot have, or that has a use."""
+    """The name of a header in lower case. Raises InvalidInput for an invalid name, or one that the front itself uses."""
     name = header.lower()
     if not re.fullmatch(r"[a-z0-9_-]+", name) or name in (VERSION_HEADER, HEADER):
         raise InvalidInput(f"--sticky {header!r} is not the name of a header", hint="--sticky user-id")
@@ -192,16 +192,16 @@ def read_results(front: TrackedServer) -> Results:
         description = store.describe()
         if description is None:
             raise NotFound(f"there was no A/B test on {front.record.name}", hint=f"{_HINT} starts one")
-        arms, several = store.arms(), store.keys_of_several_versions()
+        arms, keys_of_both = store.arms(), store.keys_of_several_versions()
         experiment = store.experiment()
     except sqlite3.Error as error:
         raise EngineError(f"the requests of the A/B test cannot be read from {store.path}: {error}") from error
     rollout = operations.read_state(front).rollout
     is_last = rollout is not None and rollout.plan.experiment == experiment
     in_a, in_b = (arms.get(description[arm], ArmCounts()).keys for arm in ("a", "b"))
-    likelihood = split_p_value(in_a, in_b, description["percent_b"] / 100)
+    p_value = split_p_value(in_a, in_b, description["percent_b"] / 100)
     status = rollout.status if rollout is not None and is_last else "ended"
-    return Results(front.record.name, description, status, arms, several, likelihood)
+    return Results(front.record.name, description, status, arms, keys_of_both, p_value)
 
 
 def with_outcomes(

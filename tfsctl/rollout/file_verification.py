@@ -14,7 +14,7 @@ from tfsctl.errors import ModelUnreadable
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """The check of one version. `differences` is None if it has no manifest with hashes."""
+    """The files of one version, compared with its manifest. `differences` is None if that has no hashes."""
 
     path: Path
     differences: FileDifferences | None

@@ -73,7 +73,7 @@ class ServerOfModel:
     """A server that serves a model.
 
     - `requests`: by status, how many requests it has answered; None if it has no metrics (`serve --metrics`)
-    - `error`: why it could not be asked, otherwise empty
+    - `error`: why it did not report the states, otherwise empty
     """
 
     server: str
@@ -95,7 +95,7 @@ class ModelInventory:
 
 
 def inventory_of(target: str | None) -> list[ModelInventory]:
-    """The model of a directory or of a name, or without either every model that a server of tfsctl serves.
+    """The model of a directory, or of a name; if `target` is None, every model that a server of tfsctl serves.
 
     Raises NotFound if there is none, InvalidInput for the directory of one version.
     """
@@ -108,7 +108,7 @@ def inventory_of(target: str | None) -> list[ModelInventory]:
         if not found:
             raise NotFound(f"{base} has no versions of a model", hint=f"tfsctl models {base} lists those below")
         return [_inventory(base, servers)]
-    places: dict[Path | str, None] = {}
+    places: dict[Path | str, None] = {}  # an ordered set: the directory of a model, or its name if that is unknown
     for server in servers:
         for model in _models(server):
             if server.state == RUNNING and target in (None, model.name):
@@ -175,8 +175,8 @@ def find_models(folder: Path) -> Iterator[ModelInventory]:
         if any((base / one / SAVED_MODEL_FILE).is_file() for one in versions):
             yield _inventory(base, servers, with_states=False)
             folders[:] = [one for one in folders if one not in versions]
-        hidden = [one for one in folders if one.startswith(".") or (base / one / SAVED_MODEL_FILE).is_file()]
-        folders[:] = [] if depth >= _MAX_DEPTH else sorted(set(folders) - set(hidden))
+        skipped = [one for one in folders if one.startswith(".") or (base / one / SAVED_MODEL_FILE).is_file()]
+        folders[:] = [] if depth >= _MAX_DEPTH else sorted(set(folders) - set(skipped))
 
 
 def _inventory(base: Path, servers: Sequence[TrackedServer], *, with_states: bool = True) -> ModelInventory:
@@ -191,7 +191,7 @@ def _inventory(base: Path, servers: Sequence[TrackedServer], *, with_states: boo
 
 
 def _remote_inventory(name: str, servers: Sequence[TrackedServer]) -> ModelInventory:
-    """A model of servers of which it is not known where they read it."""
+    """A model whose directory is not known, with the servers that serve it."""
     found = [(server, model) for server in servers if server.state == RUNNING for model in _models(server)]
     reports = [_report(server, model) for server, model in found if model.name == name]
     return _combined(name, None, {}, reports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tfsctl.core import model_dir
 from tfsctl.core.history import journal
@@ -15,7 +16,7 @@ from tfsctl.errors import NotFound, RolloutError
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The versions that were removed, and notes on those that stay."""
+    """The versions that were removed, and notes on those that were kept."""
 
     removed: tuple[int, ...]
     notes: tuple[str, ...] = ()
@@ -46,10 +47,10 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
 
     Raises NotFound and RolloutError.
     """
-    there = {found.version: found.path for found in model_dir.list_versions(base)}
+    on_disk = {found.version: found.path for found in model_dir.list_versions(base)}
     for version in versions:
-        if version not in there:
-            listed = ", ".join(map(str, there)) or "none"
+        if version not in on_disk:
+            listed = ", ".join(map(str, on_disk)) or "none"
             raise NotFound(f"there is no version {version} in {base} (versions: {listed})")
     served = served_versions(base)
     if served.unknown:
@@ -65,17 +66,15 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
         )
     try:
         for version in versions:
-            model_dir.remove_version(there[version])
+            model_dir.remove_version(on_disk[version])
     except OSError as error:
         raise RolloutError(f"version {version} in {base} could not be removed: {error}") from error
     return Removal(tuple(versions), tuple(_record(base, "remove", versions, message)))
 
 
-def _record(base: Path, action: str, versions: Collection[int], message: str) -> list[str]:
+def _record(base: Path, action: Literal["prune", "remove"], versions: Collection[int], message: str) -> list[str]:
     if not versions:
         return []
-    event = Event(
-        "prune" if action == "prune" else "remove", base.resolve().name, versions=tuple(versions), message=message
-    )
+    event = Event(action, base.resolve().name, versions=tuple(versions), message=message)
     note = journal.append(base, event)
     return [note] if note else []

@@ -7,13 +7,14 @@ import subprocess
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.rollout.front import decisions, rollout_report, shadow_decisions
+from tfsctl.errors import ExitCode, InvalidInput, NotFound
+from tfsctl.rollout.front import decisions, operations, rollout_report, shadow_decisions
 from tfsctl.rollout.front.envoy import admin
 from tfsctl.rollout.front.envoy.admin import RequestCounts
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, ProcessRef, SlotState
@@ -95,8 +96,9 @@ def test_the_error_of_an_impossible_version_names_it(
     state: FrontState, spec: LaunchSpec, version: int, error: type[Exception], message: str
 ) -> None:
     """The error names the version."""
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         decisions.carry_out(state, spec, command("canary", replace(PLAN, version=version)))
+    assert error is InvalidInput or caught.value.hint.startswith("tfsctl versions ")
 
 
 def test_an_older_version_can_be_copied(state: FrontState, spec: LaunchSpec, tmp_path: Path) -> None:
@@ -244,8 +246,23 @@ def test_shadows_that_are_refused(state: FrontState, spec: LaunchSpec) -> None:
     ):
         with pytest.raises(InvalidInput, match=message):
             decisions.carry_out(current, spec, refused)
-    with pytest.raises(NotFound, match="no shadow of front is running"):
+    with pytest.raises(InvalidInput, match="is being shadowed") as caught:
+        decisions.carry_out(shadowed, spec, shadow_command(3))
+    assert caught.value.hint == "tfsctl shadow m --server front --stop"
+    with pytest.raises(NotFound, match="no shadow of front is running") as stopped:
         decisions.carry_out(state, spec, command("stop_shadow"))
+    assert stopped.value.hint == "tfsctl shadow m --version N --sample 0.1 starts one"
+
+
+def test_the_operator_sees_the_hint_of_a_refused_command(state: FrontState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front stores the hint with the error, and the command that was refused raises both."""
+    refused = replace(state, command_error="no", command_hint="do this", command_code=int(ExitCode.NOT_FOUND))
+    monkeypatch.setattr(operations, "_wait", lambda *_: refused)
+    server: Any = SimpleNamespace(record=SimpleNamespace(name="front"))
+
+    with pytest.raises(NotFound, match="no") as caught:
+        operations.stop_shadow(server)
+    assert caught.value.hint == "do this"
 
 
 @pytest.mark.parametrize(("on_breach", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
@@ -346,6 +363,7 @@ def test_each_model_has_one_recording_on_all_servers(state: FrontState, spec: La
     assert recording.recordings == {"m": {"filename_prefix": "/r/m"}}
     assert recording.is_recording_settled  # no server runs
     assert not recording.with_slot("a", SlotState((1, 2), ProcessRef(1, "x"))).is_recording_settled
-    with pytest.raises(InvalidInput, match="the requests of m are already being recorded, to /r/m"):
+    with pytest.raises(InvalidInput, match="the requests of m are already being recorded, to /r/m") as caught:
         decisions.carry_out(recording, spec, begin)
+    assert caught.value.hint == "tfsctl record front --model m --stop"
     assert decisions.carry_out(recording, spec, {**begin, "logging": None}).recordings == {}

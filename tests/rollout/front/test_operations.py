@@ -22,7 +22,7 @@ def server(name: str, *models: str, is_front: bool) -> TrackedServer:
         (
             "house",
             "no front serves house; they serve half, review",
-            "tfsctl front town puts a front before the server of house",
+            "tfsctl front town puts one in front of the server of house",
         ),
         ("hafl", "no front serves hafl; they serve half, review", "did you mean half?"),
         (
@@ -30,7 +30,11 @@ def server(name: str, *models: str, is_front: bool) -> TrackedServer:
             "no front serves shop; they serve half, review",
             "shop is the name of a front: name its model, such as half",
         ),
-        ("zzz", "no front serves zzz; they serve half, review", "tfsctl front NAME puts one before a running server; "),
+        (
+            "zzz",
+            "no front serves zzz; they serve half, review",
+            "tfsctl front NAME puts one in front of a running server; ",
+        ),
     ],
 )
 def test_a_model_without_a_front(model: str, message: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:

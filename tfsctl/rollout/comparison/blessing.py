@@ -20,7 +20,7 @@ MAX_BLESSINGS = 100  # the oldest are dropped
 
 
 def bless(directory: Path, comparison: Comparison, *, data: str) -> str:
-    """Write a blessing to the manifest of B's version. Returns why it could not be written; empty if it was."""
+    """Write a blessing to the manifest of B's version. Returns the reason if it cannot be written, otherwise ""."""
     blessing: dict[str, Any] = {
         "time": int(time.time()),
         "compared_with": {"name": comparison.a.name, "model": comparison.a.model, "version": comparison.a.version},

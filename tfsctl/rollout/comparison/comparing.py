@@ -15,13 +15,12 @@ from tfsctl.core.batches import NamedArrays, RowBatch, batch_reader, fixed_batch
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.rollout.comparison import latency
-from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder, Scoring
+from tfsctl.rollout.comparison.comparison_builder import NOISE_ROWS, ComparisonBuilder, Scoring
 from tfsctl.rollout.comparison.gates import MIN_ROWS, Gate, check_gates
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, Quantile
 from tfsctl.rollout.comparison.sides import Side
 
-NOISE_ROWS = 512  # rows that are sent to A twice; if A disagrees with itself on one, all rows are
 LATENCY_REQUESTS = 200  # pairs of single requests
 _A, _B, _AGAIN, _INPUT = "a:", "b:", "again:", "input:"
 
@@ -120,19 +119,19 @@ class _SidePair:
     def __init__(self, a: Side, b: Side, signature: Signature, pool: ThreadPoolExecutor) -> None:
         self._a, self._b, self._signature, self._pool = a, b, signature, pool
         self._checked = 0
-        self._is_random = False
+        self._has_unstable_rows = False
 
     def note_checked(self, rows: int, unstable: int) -> None:
-        """Note how many of the rows of a batch A disagreed with itself on."""
+        """Note the number of rows of a batch, and on how many of them A disagreed with itself."""
         self._checked += rows
-        self._is_random |= unstable > 0
+        self._has_unstable_rows |= unstable > 0
 
     def predict(self, batch: RowBatch) -> Mapping[str, np.ndarray]:
         """The outputs of both sides and the inputs, with a prefix for each."""
         arrays = request_arrays(batch, self._signature)
         other = self._pool.submit(self._ask, self._b, arrays)
         found = _prefixed(_A, self._ask(self._a, arrays))
-        if self._is_random or self._checked < NOISE_ROWS:
+        if self._has_unstable_rows or self._checked < NOISE_ROWS:
             found |= _prefixed(_AGAIN, self._ask(self._a, arrays))
         return {**found, **_prefixed(_B, other.result()), **_prefixed(_INPUT, batch.arrays)}
 

@@ -19,6 +19,7 @@ from tfsctl.rollout.comparison.output_difference import OutputDifference, Tolera
 from tfsctl.rollout.comparison.quality import Losses, Task
 from tfsctl.rollout.comparison.result import ALL_ROWS, Comparison, Part, Quantile, SideFacts, WorstRow
 
+NOISE_ROWS = 512  # rows that are sent to A twice; if A disagrees with itself on one of these, all rows are
 WORST_ROWS = 10
 MAX_SLICES = 1_000
 MAX_SHOWN_VALUES = 20  # of an input or output in the list of the worst rows
@@ -125,7 +126,7 @@ class ComparisonBuilder:
         return sum(int((~part).sum()) for part in self._stable)
 
     def parts(self) -> dict[str, Part]:
-        """All rows, and every slice, those that lose most first."""
+        """All rows, and every slice, the one with the largest loss first."""
         agree, stable = (np.concatenate(list_) if list_ else np.empty(0, bool) for list_ in (self._agree, self._stable))
         self._agree, self._stable = [agree], [stable]  # one array takes less memory than many
         target = np.concatenate(self._target) if self._target else np.empty(0)

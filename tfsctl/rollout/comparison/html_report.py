@@ -113,7 +113,7 @@ def _slices(comparison: Comparison) -> list[str]:
         (name, f"{part.rows:,}", f"{part.agreement:.2%}", *(f"{one.name} {one.delta:+.4g}" for one in part.metrics[:1]))
         for name, part in slices.items()
     ]
-    parts = _section("Slices, those that lose most first", ("slice", "rows", "agreement", "B - A"), rows)
+    parts = _section("Slices, largest loss first", ("slice", "rows", "agreement", "B - A"), rows)
     if slices:
         parts.append(plots.share_bars([(name, part.agreement) for name, part in slices.items()][:20]))
     return parts

@@ -72,7 +72,7 @@ class SideFacts:
 class Comparison:
     """The result of a comparison.
 
-    - `parts`: "" for all rows, then `COLUMN=VALUE` for each slice, those that lose most first.
+    - `parts`: "" for all rows, then `COLUMN=VALUE` for each slice, the one with the largest loss first.
     - `unstable`: rows for which A does not agree with itself; they say nothing about B and are not counted.
     - `outputs`: output -> statistics (see `OutputDifference.summary`).
     """

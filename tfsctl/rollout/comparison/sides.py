@@ -1,4 +1,4 @@
-"""The two sides of a comparison: find a version that is served, or serve a directory for as long as it lasts.
+"""The two sides of a comparison: connect to a version that is served, or serve a directory during the comparison.
 
 ./amazon_review/1790000000          a version, or the base directory of a model (its latest version)
 amazon_review@1790000000            a version of a server that tfsctl started
@@ -33,7 +33,7 @@ from tfsctl.inputs.server_url import parse_server_url
 from tfsctl.rollout.comparison.result import SideFacts
 
 LOAD_TIMEOUT_S = 300.0
-TEMPORARY = "compare-"  # how the names of servers begin that run for a comparison only
+TEMPORARY = "compare-"  # the prefix of the names of servers that run for one comparison
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ def open_side(text: str, role: str, access: Access) -> Iterator[Side]:
         with _open_url(text, access) as (client, model):
             yield _side(text, client, model)
     elif os.path.isdir(text):
-        with _served(Path(text), text, role, access) as side:
+        with _open_directory(Path(text), text, role, access) as side:
             yield side
     else:
-        yield from _named(text, role, access)
+        yield from _open_name(text, role, access)
 
 
-def _named(text: str, role: str, access: Access) -> Iterator[Side]:
+def _open_name(text: str, role: str, access: Access) -> Iterator[Side]:
     name, at, version = text.partition("@")
     if not name or (at and not version) or os.sep in text:
         raise NotFound(f"there is no directory {text}", hint="name a directory, NAME@VERSION, NAME@LABEL or a URL")
@@ -105,7 +105,7 @@ def _named(text: str, role: str, access: Access) -> Iterator[Side]:
         else:
             yield replace(side, directory=_directory_of(record, name, side.served.version))
             return
-    with _served(directory, text, role, access) as served:
+    with _open_directory(directory, text, role, access) as served:
         yield served
 
 
@@ -143,7 +143,7 @@ def _side(text: str, client: ServingClient, model: ModelRef) -> Side:
 
 
 @contextmanager
-def _served(directory: Path, text: str, role: str, access: Access) -> Iterator[Side]:
+def _open_directory(directory: Path, text: str, role: str, access: Access) -> Iterator[Side]:
     options = ServeOptions(
         paths=(directory,), name=f"{TEMPORARY}{os.getpid()}-{role}", engine="embedded", rest_port=0, grpc_port=0
     )
@@ -172,7 +172,7 @@ def _client_of(record: ServerRecord, access: Access) -> ServingClient:
 
 
 def _with_tls(connection: Connection, *, is_encrypted: bool) -> Connection:
-    """The connection with the TLS that a URL asks for: the system's authorities, if no file was given."""
+    """The connection with TLS if the URL has it. The system's authorities are trusted if no file was given."""
     return connection if connection.tls or not is_encrypted else replace(connection, tls=ClientTls())
 
 
@@ -184,7 +184,7 @@ def _port(record: ServerRecord, transport: Transport) -> int:
 
 
 def _directory_of(record: ServerRecord, model: str, version: int | None) -> Path | None:
-    """The directory of a version that a server of tfsctl's could serve; None if that is not known."""
+    """The directory of a version below the base path of a server that tfsctl started; None if that is not known."""
     launch = records.launch_document(record)
     if launch is None or version is None:
         return None

@@ -69,7 +69,7 @@ class ExposureStore:
         self.path = path
 
     def begin(self, experiment: str, description: Mapping[str, Any]) -> Position:
-        """Open the database of an A/B test for writing. One of another test is emptied. Returns where reading goes on.
+        """Open the database of an A/B test for writing. One of another test is emptied. Returns how far the log was read.
 
         `description` is stored for `describe`. A damaged database is replaced. Raises sqlite3.Error and OSError.
         """
@@ -159,14 +159,14 @@ class ExposureStore:
         with self._transaction() as database:
             for start in range(0, len(wanted), _LOOKUPS):
                 some = wanted[start : start + _LOOKUPS]
-                marks = ", ".join("?" * len(some))
-                query = f"SELECT key, version FROM keys WHERE key IN ({marks}) ORDER BY version"  # noqa: S608 - marks only
+                placeholders = ", ".join("?" * len(some))
+                query = f"SELECT key, version FROM keys WHERE key IN ({placeholders}) ORDER BY version"  # noqa: S608
                 for key, version in database.execute(query, some):
                     found[key] = (*found.get(key, ()), version)
         return found
 
     def keys_of_one_version(self) -> dict[int, int]:
-        """For each version the keys that it alone answered."""
+        """For each version, the number of keys that no other version answered."""
         query = (
             "SELECT version, COUNT(*) FROM (SELECT MIN(version) AS version FROM keys GROUP BY key HAVING COUNT(*) = 1) "
         )

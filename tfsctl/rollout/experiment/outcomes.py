@@ -31,7 +31,7 @@ _SHOWN_KEYS = 3
 
 @dataclass(slots=True)
 class UnjoinedRows:
-    """Rows of the outcomes file that say nothing about the A/B test, by reason, and some keys without requests."""
+    """Counts of the rows of the outcomes file that are not used, by reason, and some keys without requests."""
 
     without_key: int = 0
     without_outcome: int = 0
@@ -41,13 +41,13 @@ class UnjoinedRows:
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """The number of all unused rows."""
         return self.without_key + self.without_outcome + self.without_request + self.several_versions
 
 
 @dataclass(frozen=True, slots=True)
 class ArmOutcome:
-    """The outcome of one version: the keys it is known of, its mean (NaN without keys), and the interval of the mean.
+    """The outcome of one version: the number of keys with an outcome, their mean (NaN without keys), and its interval.
 
     `keys_without_row` are keys that the version answered and that the file does not have.
     """
@@ -163,7 +163,7 @@ def _columns(
     for option, name in (("--key", key), ("--outcome", outcome)):
         if name is not None and name not in found:
             raise NotFound(f"{file} has no column {name!r}", hint=f"{option} COLUMN: {', '.join(found)}")
-    like_header = [name for name in found if _plain(name) == _plain(header or "")]
+    like_header = [name for name in found if _normalized(name) == _normalized(header or "")]
     chosen = key or (like_header[0] if like_header else found[0])
     others = [name for name in found if name != chosen]
     if outcome is None and len(others) != 1:
@@ -172,7 +172,7 @@ def _columns(
     return chosen, outcome or others[0]
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.lower().replace("_", "-")
 
 

@@ -1,1 +1,1 @@
-"""The front: Envoy on the public ports, before two embedded servers of the same models, and its rollouts."""
+"""A front: Envoy as a reverse proxy on the public ports, two model servers behind it, and rollouts between them."""

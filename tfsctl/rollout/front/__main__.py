@@ -20,7 +20,7 @@ from tfsctl.rollout.front.supervisor import Supervisor
 
 def main() -> int:
     """Run the front until a signal, or until its parent ends if it may not outlive it. Returns the exit status."""
-    # The processes of the front do not inherit these variables: they are servers of their own.
+    # Child processes must not inherit these variables, which describe this process.
     discovery, parent = os.environ.pop(discovery_variable.VARIABLE, ""), os.environ.pop(PARENT_VARIABLE, None)
     predecessor = handover.from_variable(os.environ.pop(handover.VARIABLE, None))
     parsed = discovery_variable.parse(discovery, pid=os.getpid())

@@ -1,4 +1,4 @@
-"""The two servers behind a front: processes of the embedded server, or containers. They survive if the front is killed."""
+"""The two model servers behind a front: embedded servers or containers, which survive if the front is killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Backends:
         config = replace(spec.config, models=self._models(state), rest_port=rest_port, grpc_port=grpc_port, tls=None)
         name = children.child_name(spec.name, slot)
         labels = (*spec.container.labels, f"{FRONT_LABEL}={spec.name}")
-        own = replace(
+        server_spec = replace(
             spec,
             name=name,
             config=config,
@@ -52,12 +52,12 @@ class Backends:
             front=False,
         )
         if self._engine == "docker":
-            container = docker_engine.start(own, detach=True)
+            container = docker_engine.start(server_spec, detach=True)
             container.detach()
             return ContainerRef(container.container)
         state_dir.write_config_files(config.files(), server=name)
         variables = {variable: value for variable, value in spec.environment if value is not None}
-        return children.start_detached(name, embedded.command(own), variables)
+        return children.start_detached(name, embedded.command(server_spec), variables)
 
     def apply_recordings(self, state: SlotState) -> None:
         """Have a running server record what the state of its slot says. Returns when ended recordings are complete.

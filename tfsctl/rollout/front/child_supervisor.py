@@ -16,15 +16,15 @@ from tfsctl.rollout.front.envoy.bootstrap import FrontAddresses
 from tfsctl.rollout.front.envoy.routes import PROTOCOLS, Slot
 from tfsctl.rollout.front.front_files import FrontFiles, SlotState, StateStore
 
-RESTART_S = 1.0  # a child that has ended is started again at most so often
-MAX_ENVOY_ENDS = 2  # before the front is ready
+RESTART_S = 1.0  # the shortest time between two starts of a child
+MAX_ENVOY_EXITS = 2  # before the front is ready, after which it gives up
 
 
 class ChildSupervisor:
     """Runs Envoy, and the server of each slot that the state needs.
 
-    - `is_serving`: whether Envoy has answered since this process began; set by the owner
-    - `canary_ends`: how often the server of the other slot has ended during a rollout or a shadow
+    - `is_serving`: whether Envoy has answered since this process began; the Supervisor sets it
+    - `canary_exits`: how often the server of the other slot has ended during this rollout or shadow
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class ChildSupervisor:
         self._restart_at: dict[str, float] = {}
         self._retiring: list[threading.Thread] = []
         self._was_ready = False
-        self._envoy_ends = 0
+        self._envoy_exits = 0
         self.is_serving = False
-        self.canary_ends = 0
+        self.canary_exits = 0
 
     def keep_running(self) -> None:
-        """Start what does not run: the stable server, the canary's server during a rollout, and Envoy.
+        """Start the children that do not run: the stable server, the canary's server during a rollout, and Envoy.
 
         Raises EngineError if the stable server or Envoy cannot be started, or ends, before the front was ever ready.
         """
@@ -58,16 +58,17 @@ class ChildSupervisor:
             wanted.append(state.other_slot)
         for slot in wanted:
             if any(thread.is_alive() for thread in self._retiring):
-                break  # a server that is being stopped has the ports still
+                break  # a server that is being stopped still has the ports
             one = self._store.state.slots[slot]
-            again = one.process is not None or slot in self._start_errors
-            if not self._servers.runs(one.process) and self._may_start(slot, again=again):
+            is_restart = one.process is not None or slot in self._start_errors
+            if not self._servers.runs(one.process) and self._may_start(slot, is_restart=is_restart):
                 self._start_server(slot, one)
         if not self._was_ready:
             stable = self._store.state.slots[self._store.state.stable_slot]
             self._was_ready = backends.is_ready(stable.ports, stable.versions)
         envoy = self._store.state.envoy
-        if self._was_ready and (envoy is None or not envoy.runs) and self._may_start("envoy", again=envoy is not None):
+        must_start_envoy = self._was_ready and (envoy is None or not envoy.runs)
+        if must_start_envoy and self._may_start("envoy", is_restart=envoy is not None):
             self._start_envoy()
 
     def _start_server(self, slot: Slot, one: SlotState) -> None:
@@ -103,31 +104,32 @@ class ChildSupervisor:
         process = children.start_envoy(self._spec.name, addresses, folder)
         self._store.update(replace(state, envoy=process, envoy_starts=state.envoy_starts + 1, applied=0))
 
-    def _may_start(self, child: Slot | Literal["envoy"], *, again: bool) -> bool:
-        """Whether to start a child now: at once, and then at most once in RESTART_S.
+    def _may_start(self, child: Slot | Literal["envoy"], *, is_restart: bool) -> bool:
+        """Whether to start a child now. The exit of one that is started again is counted and logged.
 
-        Raises EngineError for the stable server if it ends before it was ever ready, and for Envoy if it ends twice
-        before the front was. Once is not enough: clients may have been answered before the front knew of it.
+        A first start is immediate; restarts are at least RESTART_S apart. Raises EngineError for the stable server if it
+        ends before it was ever ready, and for Envoy if it ends twice before the front was ready. One exit of Envoy is
+        not enough, because clients may have been answered before the front knew of it.
         """
         now = time.monotonic()
-        if again and now < self._restart_at.get(child, 0.0):
+        if is_restart and now < self._restart_at.get(child, 0.0):
             return False
-        if again:
-            self._handle_end(child)
+        if is_restart:
+            self._handle_exit(child)
         self._restart_at[child] = now + RESTART_S
         return True
 
-    def _handle_end(self, child: Slot | Literal["envoy"]) -> None:
-        """Count and log the end of a child. Raises EngineError as `_may_start` says."""
+    def _handle_exit(self, child: Slot | Literal["envoy"]) -> None:
+        """Count and log the exit of a child. Raises EngineError as `_may_start` says."""
         name = children.child_name(self._spec.name, child)
-        self._envoy_ends += child == "envoy"
-        is_hopeless = self._envoy_ends >= MAX_ENVOY_ENDS if child == "envoy" else not self._was_ready
+        self._envoy_exits += child == "envoy"
+        is_hopeless = self._envoy_exits >= MAX_ENVOY_EXITS if child == "envoy" else not self._was_ready
         if is_hopeless and not self.is_serving and child in self._restart_at:
             raise EngineError("\n".join([f"{name} ended:", *self.log_tail(child)]))
         self._say(f"{name} has ended; it is started again")
         state = self._store.state
         if state.needs_other_slot and child == state.other_slot:
-            self.canary_ends += 1
+            self.canary_exits += 1
 
     def has_start_error(self, slot: Slot) -> bool:
         """Whether the server of a slot could not be started at the last attempt."""

@@ -1,4 +1,4 @@
-"""What a front runs: Envoy and the two servers behind it. Start Envoy, stop any of them, remove what they leave."""
+"""The child processes of a front: start Envoy and the collector of a shadow, stop any child, and remove their files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DRAIN_S = 25.0  # less than the time after which `tfsctl stop` kills the front
 
 
 def child_name(front: str, child: Slot | Literal["envoy", "shadow"]) -> str:
-    """The name of a process of a front, which its files have."""
+    """The name of a child of a front, with which the names of its files begin."""
     return f"{front}-{child}"
 
 
@@ -88,7 +88,7 @@ def drain(admin: str) -> None:
 
 
 def clean_up(front: str) -> None:
-    """Stop what is left of a front that was killed, and remove its files."""
+    """Stop the children of a front that was killed, and remove its files."""
     files = FrontFiles(front)
     state = files.read()
     if state is not None:

@@ -1,4 +1,4 @@
-"""What a front does next, as functions from one state to another: commands, the gate, and the steps of a rollout."""
+"""The transitions of a front, as functions from one state to the next: commands, gates, and the steps of a rollout."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tfsctl.rollout.front.rollout_report import e_value
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
 from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan
 
-MAX_ENDS = 3  # the number of ends of its server after which the canary is broken
+MAX_EXITS = 3  # a canary whose server has ended this often is broken
 
 
 def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
     """The state after a command of an operator. Raises InvalidInput or NotFound if it cannot be carried out."""
     if command["action"] == "canary":
-        return _start(state, spec, command)
+        return _start_rollout(state, spec, command)
     if command["action"] == "record":
-        return _record(state, command)
+        return _set_recording(state, spec, command)
     if command["action"] == "shadow":
         return shadow_decisions.start_shadow(state, spec, command)
     if command["action"] == "stop_shadow":
@@ -35,7 +35,10 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
     if command["action"] == "remove":
         return state  # it was checked that no rollout is running
     if rollout is None or not rollout.is_active:
-        raise NotFound(f"no rollout of {spec.name} is running")
+        raise NotFound(
+            f"no rollout of {spec.name} is running",
+            hint=f"tfsctl canary {spec.config.models[0].name} --version N --percent 10 starts one",
+        )
     by = f"by {command['operator']}"
     if command["action"] == "promote":
         if rollout.status == "starting":
@@ -49,7 +52,7 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
     return replace(state, rollout=rollout.ended(status, by))  # type: ignore[arg-type] # one of two literals
 
 
-def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
+def _start_rollout(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
     """Start a rollout, or give the running one of the same version another plan."""
     plan = from_document(RolloutPlan, command["plan"])
     if state.rollout is not None and state.rollout.is_active:
@@ -59,14 +62,14 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
     if shadow is None or not shadow.is_active:
         state = shadow_decisions.with_new_server(state, plan.model, plan.version)
     elif (shadow.plan.model, shadow.plan.version) != (plan.model, plan.version):
-        raise InvalidInput(
-            f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed (started by {shadow.operator})"
-        )
+        raise shadow_decisions.another_shadow_runs(shadow, spec)
     if plan.min_agreement is not None:
         state = _with_own_shadow(state, command)
     stable = state.versions[plan.model]
-    rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_given_threshold(plan))
-    return shadow_decisions.without_recorded_copies(replace(state, rollout=rollout))
+    rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_fixed_threshold(plan))
+    started = replace(state, rollout=rollout)
+    shadow_decisions.refuse_recorded_copies(started)
+    return started
 
 
 def _with_plan(state: FrontState, running: Rollout, plan: RolloutPlan, command: Mapping[str, Any]) -> FrontState:
@@ -82,18 +85,17 @@ def _with_plan(state: FrontState, running: Rollout, plan: RolloutPlan, command: 
         plan.experiment,
     )
     if not is_same or running.status == "starting":
-        raise InvalidInput(
-            f"version {running.plan.version} of {running.plan.model} is being rolled out "
-            f"(started by {running.operator}, {running.status} at {running.percent:g} %)"
-        )
+        raise shadow_decisions.another_rollout_runs(running)
     keeps_samples = plan.min_agreement in (None, running.plan.min_agreement) and running.status != "paused"
     if running.status == "paused":
-        running = replace(running, status="starting", reason="")  # its evidence is not kept
-    ended = running.at_step(0)  # with the percentage of the step that ends
-    slow_ms = running.slow_ms if plan.slow == running.plan.slow else _given_threshold(plan)
+        running = replace(running, status="starting", reason="")  # `at_step` then drops its evidence
+    restarted = running.at_step(0)  # before the plan changes: the evidence depends on the old percentage
+    slow_ms = running.slow_ms if plan.slow == running.plan.slow else _fixed_threshold(plan)
     if plan.min_agreement is not None and not keeps_samples:
         state = _with_own_shadow(state, command)
-    return shadow_decisions.without_recorded_copies(replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms)))
+    changed = replace(state, rollout=replace(restarted, plan=plan, slow_ms=slow_ms))
+    shadow_decisions.refuse_recorded_copies(changed)
+    return changed
 
 
 def _with_own_shadow(state: FrontState, command: Mapping[str, Any]) -> FrontState:
@@ -101,19 +103,22 @@ def _with_own_shadow(state: FrontState, command: Mapping[str, Any]) -> FrontStat
     return shadow_decisions.with_shadow(state, from_document(ShadowPlan, command["shadow"]), command["operator"])
 
 
-def _record(state: FrontState, command: Mapping[str, Any]) -> FrontState:
+def _set_recording(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
     """Begin to record the requests of a model, or end it if `logging` is None."""
     model, logging = command["model"], command["logging"]
     running = state.recordings.get(model)
     if logging is not None and running is not None:
-        raise InvalidInput(f"the requests of {model} are already being recorded, to {running['filename_prefix']}*")
+        raise InvalidInput(
+            f"the requests of {model} are already being recorded, to {running['filename_prefix']}*",
+            hint=f"tfsctl record {spec.name} --model {model} --stop",
+        )
     if logging is not None and shadow_decisions.has_canary_with_shadow(state):
         raise InvalidInput(f"the copies of the running shadow of {model} would be recorded, too")
     others = {name: one for name, one in state.recordings.items() if name != model}
     return replace(state, recordings=others if logging is None else {**others, model: logging})
 
 
-def _given_threshold(plan: RolloutPlan) -> float | None:
+def _fixed_threshold(plan: RolloutPlan) -> float | None:
     """The threshold of slow requests if the operator gave it as a time."""
     return None if plan.slow_rule is None else plan.slow_rule.threshold_ms
 
@@ -176,7 +181,7 @@ def on_breach(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
 
 
 def promoted(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
-    """The canary's server becomes the stable one."""
+    """The state after a promotion: the canary's server is the stable one."""
     return replace(
         state,
         stable_slot=state.other_slot,
@@ -186,7 +191,7 @@ def promoted(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
 
 
 def routing(state: FrontState) -> Routing:
-    """Which routes the state has."""
+    """The routes for a state."""
     rollout, shadow = state.rollout, state.shadow
     mirror = None
     if shadow is not None and shadow.status == "running":

@@ -1,4 +1,4 @@
-"""Counts the requests of the A/B test of a front, from Envoy's access log to the store of exposures."""
+"""Counts the requests of the A/B test of a front: reads Envoy's access log, and adds them to an ExposureStore."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 class ExposureCounter:
     """Counts the requests of the A/B test that runs or was the last.
 
-    Envoy writes them up to half a second after they were answered, when another rollout may have begun.
+    Envoy logs a request up to half a second after its answer. Another rollout may have begun by then.
     """
 
     def __init__(self, files: FrontFiles, admin_socket: str, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""The files of a front in the state directory: its state, which only the front writes, and the last command for it.
+"""The files of a front in the state directory: its state, which only the front writes, and the last command to it.
 
 Commands write `command.json` and wait until the state names the command as done. They hold the lock of the front
 meanwhile, so that two operators do not interfere.

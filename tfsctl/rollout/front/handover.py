@@ -20,9 +20,11 @@ from tfsctl.rollout.front import children
 from tfsctl.rollout.front.envoy import admin
 from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef
 
-VARIABLE = "TFSCTL_FRONT_PREDECESSOR"  # set for a front: the server whose ports it takes, as JSON
-_SHARE_S = 10.0  # for a server to share its ports: its event loop may be busy
-_LEAVE_S = 25.0  # for the clients of Envoy; less than the time after which a front is killed
+VARIABLE = (
+    "TFSCTL_FRONT_PREDECESSOR"  # the environment variable of a front with the server whose ports it takes, as JSON
+)
+_SHARE_S = 10.0  # how long a server may take to share its ports: its event loop may be busy
+_LEAVE_S = 25.0  # how long clients of Envoy may take to leave; less than the time after which a front is killed
 _IDLE_S = 5.0  # after which idle connections of Envoy are closed
 _POLL_S = 0.05
 

@@ -1,4 +1,4 @@
-"""The operations of commands on a front: find the front of a model, send it a command, and read its state."""
+"""How commands and the Python API use a front: find the front of a model, send it a command, and read its state."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tfsctl.rollout.front.rollout_state import RolloutPlan
 from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan
 from tfsctl.serving_config.request_logging import RequestLogging
 
-ANSWER_S = 15.0
-RECORDING_S = 60.0  # a server that loads a version is told after that
+ANSWER_S = 15.0  # how long a front may take to carry out a command
+RECORDING_S = 60.0  # for a recording: a server that loads a version begins it after that
 _POLL_S = 0.05
 
 RolloutAction = Literal["promote", "rollback", "abort", "resume"]
@@ -49,7 +49,7 @@ def find_front(model: str | None, *, server: str | None = None) -> TrackedServer
 
 def _no_front(wanted: str | None, fronts: Sequence[TrackedServer]) -> NotFound:
     """The error if no front serves a model, or none has that name. `fronts` are those that run."""
-    hint = "tfsctl front NAME puts one before a running server; tfsctl serve PATH --front starts both"
+    hint = "tfsctl front NAME puts one in front of a running server; tfsctl serve PATH --front starts both"
     if wanted is None:
         return NotFound("no front is running", hint=hint)
     known = [model for one in fronts for model in one.record.models]
@@ -57,7 +57,7 @@ def _no_front(wanted: str | None, fronts: Sequence[TrackedServer]) -> NotFound:
     plain = [one.record.name for one in others if wanted in one.record.models]
     close = difflib.get_close_matches(wanted, known, n=1)
     if plain:
-        hint = f"tfsctl front {plain[0]} puts a front before the server of {wanted}"
+        hint = f"tfsctl front {plain[0]} puts one in front of the server of {wanted}"
     elif close:
         hint = f"did you mean {close[0]}?"
     elif any(one.record.name == wanted for one in fronts):
@@ -99,7 +99,7 @@ def start_shadow(front: TrackedServer, plan: ShadowPlan) -> FrontState:
     """
     name = front.record.name
     _send(name, {"action": "shadow", "plan": asdict(plan)})
-    return _wait(name, _copies, plan.timeout_s + ANSWER_S)
+    return _wait(name, _is_copying, plan.timeout_s + ANSWER_S)
 
 
 def stop_shadow(front: TrackedServer) -> FrontState:
@@ -139,9 +139,10 @@ def set_recording(front: TrackedServer, model: str, logging: RequestLogging | No
 
 @contextmanager
 def removal(front: TrackedServer) -> Iterator[None]:
-    """After the block, have a front send its clients to the server that shares its ports, and end.
+    """After the block, tell a front to send its clients to the server that shares its ports, and to end.
 
-    Other operators wait meanwhile. Raises InvalidInput if a rollout is running, and NotReadyInTime. Returns at once.
+    Other operators wait during the block. The end of the front is not waited for. Raises InvalidInput if a rollout is
+    running, and NotReadyInTime.
     """
     name = front.record.name
     with FrontFiles(name).lock():
@@ -180,7 +181,7 @@ def _has_started(state: FrontState) -> bool:
     return state.rollout.status != "starting" and state.applied == state.generation
 
 
-def _copies(state: FrontState) -> bool:
+def _is_copying(state: FrontState) -> bool:
     if state.shadow is None or not state.shadow.is_active:
         return True
     return state.shadow.status == "running" and state.applied == state.generation
@@ -194,11 +195,11 @@ def _send(name: str, command: dict[str, Any]) -> None:
 
 def _send_locked(name: str, command: dict[str, Any]) -> None:
     """Send a command while the lock of the front is held."""
-    number = uuid.uuid4().hex
-    FrontFiles(name).write_command({**command, "id": number, "operator": getpass.getuser()})
-    state = _wait(name, lambda found: found.command == number, ANSWER_S)
+    command_id = uuid.uuid4().hex
+    FrontFiles(name).write_command({**command, "id": command_id, "operator": getpass.getuser()})
+    state = _wait(name, lambda found: found.command == command_id, ANSWER_S)
     if state.command_code == ExitCode.NOT_FOUND:
-        raise NotFound(state.command_error)
+        raise NotFound(state.command_error, hint=state.command_hint)
     if state.command_code:
         raise InvalidInput(state.command_error, hint=state.command_hint or f"tfsctl rollout status --server {name}")
 

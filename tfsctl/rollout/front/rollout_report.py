@@ -1,4 +1,4 @@
-"""What a front tells about its rollout: `rollout status --json`, `--on-change`, its log, and its A/B test."""
+"""Reports of a rollout: for `rollout status --json`, `--on-change`, the log of the front, and the A/B test."""
 
 from __future__ import annotations
 

@@ -58,12 +58,20 @@ class RolloutPlan:
     @property
     def gate_alpha(self) -> float:
         """The probability of a false alarm of each gate."""
-        return self.alpha / (1 + (self.slow is not None) + (self.min_agreement is not None))
+        return alpha_per_gate(self.alpha, slow=self.slow, min_agreement=self.min_agreement)
 
     @property
     def slow_rule(self) -> SlowRule | None:
         """When a request is slow."""
         return None if self.slow is None else parse_slow_rule(self.slow)
+
+
+def alpha_per_gate(alpha: float, *, slow: str | None, min_agreement: float | None) -> float:
+    """The probability of a false alarm of each gate, with which that of all gates of a rollout together is `alpha`.
+
+    There is always a gate of errors. `slow` adds the gate of slow requests, and `min_agreement` the gate of agreement.
+    """
+    return alpha / (1 + (slow is not None) + (min_agreement is not None))
 
 
 @dataclass(frozen=True, slots=True)

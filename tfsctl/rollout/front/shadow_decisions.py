@@ -1,4 +1,4 @@
-"""What a front does about a shadow, as functions from one state to another, and what a canary and a shadow share."""
+"""The transitions of a front for its shadow, and those that a canary and a shadow share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.state_document import from_document
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front.front_files import FrontState
+from tfsctl.rollout.front.rollout_state import Rollout
 from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan
 
 
@@ -23,7 +24,10 @@ def check_version(state: FrontState, spec: LaunchSpec, model: str, version: int)
     base = next(Path(one.base_path) for one in spec.config.models if one.name == model)
     on_disk = {found.version: found.path for found in list_versions(base)}
     if version not in on_disk:
-        raise NotFound(f"{model} has no version {version}: {base} holds {', '.join(map(str, on_disk))}")
+        raise NotFound(
+            f"{model} has no version {version}: {base} holds {', '.join(map(str, on_disk)) or 'none'}",
+            hint=f"tfsctl versions {shlex.quote(str(base))} lists the versions",
+        )
     if version == stable:
         raise InvalidInput(f"version {version} of {model} is already the stable version")
     if version < stable:
@@ -35,7 +39,7 @@ def check_version(state: FrontState, spec: LaunchSpec, model: str, version: int)
 
 
 def with_new_server(state: FrontState, model: str, version: int) -> FrontState:
-    """The state with another server in the other slot, which is to serve the stable versions and this one."""
+    """The state with a new server in the other slot, for the stable versions and this one. It is not started yet."""
     slot = state.other_slot
     versions = {name: [stable] for name, stable in state.versions.items()} | {model: [state.versions[model], version]}
     return state.with_slot(slot, replace(state.slots[slot], process=None, versions=versions))
@@ -52,28 +56,46 @@ def start_shadow(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]
     rollout, shadow = state.rollout, state.shadow
     if rollout is not None and rollout.is_active:
         if (rollout.plan.model, rollout.plan.version) != (plan.model, plan.version):
-            raise InvalidInput(
-                f"version {rollout.plan.version} of {rollout.plan.model} is being rolled out "
-                f"(started by {rollout.operator}, {rollout.status} at {rollout.percent:g} %)"
-            )
+            raise another_rollout_runs(rollout)
         if rollout.plan.min_agreement is not None:
             raise InvalidInput(f"the canary of version {plan.version} of {plan.model} has its own shadow")
-        return without_recorded_copies(with_shadow(state, plan, command["operator"]))
+        started = with_shadow(state, plan, command["operator"])
+        refuse_recorded_copies(started)
+        return started
     check_version(state, spec, plan.model, plan.version)
     if shadow is None or not shadow.is_active:
         state = with_new_server(state, plan.model, plan.version)
     elif (shadow.plan.model, shadow.plan.version) != (plan.model, plan.version):
-        raise InvalidInput(
-            f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed (started by {shadow.operator})"
-        )
+        raise another_shadow_runs(shadow, spec)
     return with_shadow(state, plan, command["operator"])
+
+
+def another_rollout_runs(rollout: Rollout) -> InvalidInput:
+    """The error that a rollout is running, so that another one, or a shadow of another version, cannot be started."""
+    plan = rollout.plan
+    return InvalidInput(
+        f"version {plan.version} of {plan.model} is being rolled out "
+        f"(started by {rollout.operator}, {rollout.status} at {rollout.percent:g} %)"
+    )
+
+
+def another_shadow_runs(shadow: Shadow, spec: LaunchSpec) -> InvalidInput:
+    """The error that a shadow of another version is running."""
+    plan = shadow.plan
+    return InvalidInput(
+        f"version {plan.version} of {plan.model} is being shadowed (started by {shadow.operator})",
+        hint=f"tfsctl shadow {plan.model} --server {spec.name} --stop",
+    )
 
 
 def stop_shadow(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
     """The state without the running shadow. Raises NotFound without one, and InvalidInput if a canary needs it."""
     rollout, shadow = state.rollout, state.shadow
     if shadow is None or not shadow.is_active:
-        raise NotFound(f"no shadow of {spec.name} is running")
+        raise NotFound(
+            f"no shadow of {spec.name} is running",
+            hint=f"tfsctl shadow {spec.config.models[0].name} --version N --sample 0.1 starts one",
+        )
     if rollout is not None and rollout.is_active and rollout.plan.min_agreement is not None:
         raise InvalidInput(f"the canary of version {rollout.plan.version} of {rollout.plan.model} needs the shadow")
     return replace(state, shadow=shadow.ended("stopped", f"by {command['operator']}"))
@@ -85,12 +107,11 @@ def has_canary_with_shadow(state: FrontState) -> bool:
     return rollout is not None and rollout.is_active and shadow is not None and shadow.is_active
 
 
-def without_recorded_copies(state: FrontState) -> FrontState:
-    """The state. Raises InvalidInput if copies of a shadow would be recorded."""
+def refuse_recorded_copies(state: FrontState) -> None:
+    """Raise InvalidInput if the copies of a shadow would be recorded."""
     if state.recordings and has_canary_with_shadow(state):
         models = ", ".join(state.recordings)
         raise InvalidInput(f"the requests of {models} are being recorded, and copies of the shadow would be, too")
-    return state
 
 
 def without_idle_shadow(old: FrontState, new: FrontState) -> FrontState:

@@ -15,8 +15,8 @@ from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.shadow.collector_options import CollectorOptions
 from tfsctl.rollout.shadow.shadow_state import Shadow
 
-RESTART_S = 1.0  # a collector that ended is started again at most so often
-HANG_S = 10.0  # a collector that has not written its counts for so long hangs, and is killed
+RESTART_S = 1.0  # the shortest time between two starts of a collector
+HANG_S = 10.0  # a collector that has written no counts for this time hangs, and is killed
 
 
 class ShadowRunner:
@@ -29,17 +29,17 @@ class ShadowRunner:
         self._front, self._files, self._say, self._log_tail = front, files, say, log_tail
         self._deadline: tuple[str, float] = ("", 0.0)  # the id of a shadow, and when its version must be ready
         self._restart_at = 0.0
-        self._last_beat: tuple[object, float] = (None, 0.0)
+        self._last_heartbeat: tuple[object, float] = (None, 0.0)
         self._stopping: threading.Thread | None = None
-        self._lost = (0, 0)  # what Envoy has counted, and how much of that is not in the state yet
+        self._lost = (0, 0)  # lost copies: Envoy's count, and how many of them are not in the state yet
 
     def count_lost(self, total: int) -> None:
-        """Take what Envoy has counted of copies that it dropped. It begins at 0 if it is restarted."""
+        """Take Envoy's count of the copies that it dropped. The count begins at 0 if Envoy is restarted."""
         counted, new = self._lost
         self._lost = (total, new + (total - counted if total >= counted else total))
 
-    def tick(self, state: FrontState, *, ends: int, max_ends: int) -> FrontState:
-        """The next state. `ends`: how often the new version's server has ended; after `max_ends` the shadow fails."""
+    def tick(self, state: FrontState, *, exits: int, max_exits: int) -> FrontState:
+        """The next state. `exits`: how often the new version's server has ended; after `max_exits` the shadow fails."""
         shadow = state.shadow
         is_active = shadow is not None and shadow.is_active
         if state.collector is not None and not state.collector.runs:
@@ -64,7 +64,7 @@ class ShadowRunner:
             shadow = replace(shadow, lost=shadow.lost + (self._lost[1] if shadow.status == "running" else 0))
             self._lost = (self._lost[0], 0)
             state = replace(state, shadow=shadow)
-        return self._next_status(state, shadow, ends, max_ends)
+        return self._next_status(state, shadow, exits, max_exits)
 
     @property
     def _name(self) -> str:
@@ -74,7 +74,7 @@ class ShadowRunner:
         if time.monotonic() < self._restart_at:
             return state
         self._restart_at = time.monotonic() + RESTART_S
-        self._last_beat = (None, time.monotonic())
+        self._last_heartbeat = (None, time.monotonic())
         Path(state.admin_folder).mkdir(mode=0o700, exist_ok=True)
         options = CollectorOptions(
             shadow.id,
@@ -100,20 +100,20 @@ class ShadowRunner:
         """Read the counts, and kill a collector that hangs."""
         now = time.monotonic()
         found = self._files.collector.read_progress()
-        if found is not None and found.shadow == shadow.id and found.beat != self._last_beat[0]:
-            self._last_beat = (found.beat, now)
+        if found is not None and found.shadow == shadow.id and found.beat != self._last_heartbeat[0]:
+            self._last_heartbeat = (found.beat, now)
             return replace(state, shadow=replace(shadow, progress=replace(found, log_values=())))
-        if shadow.is_active and state.collector is not None and now - self._last_beat[1] > HANG_S:
+        if shadow.is_active and state.collector is not None and now - self._last_heartbeat[1] > HANG_S:
             self._say(f"{self._name} hangs; it is killed")
             children.kill(state.collector)
         return state
 
-    def _next_status(self, state: FrontState, shadow: Shadow, ends: int, max_ends: int) -> FrontState:
+    def _next_status(self, state: FrontState, shadow: Shadow, exits: int, max_exits: int) -> FrontState:
         """Begin to copy when both the server and the collector are ready; end when enough rows are compared."""
         slot, now = state.slots[state.other_slot], time.monotonic()
         version = f"version {shadow.plan.version} of {shadow.plan.model}"
-        if ends >= max_ends:
-            return replace(state, shadow=shadow.ended("failed", f"the server of {version} ended {ends} times"))
+        if exits >= max_exits:
+            return replace(state, shadow=shadow.ended("failed", f"the server of {version} ended {exits} times"))
         if shadow.status == "starting":
             if self._deadline[0] != shadow.id:
                 self._deadline = (shadow.id, now + shadow.plan.timeout_s)

@@ -1,7 +1,7 @@
-"""The process of a front: it keeps Envoy and the servers running, and carries out rollouts.
+"""The main loop of a front: keeps Envoy and the servers running, carries out commands, and advances rollouts.
 
-`tfsctl serve --front` starts it as `python -m tfsctl.rollout.front`. Its state is in a file, so that it goes on where
-it was if it is killed and started again: Envoy and the servers survive it.
+`tfsctl serve --front` starts it as `python -m tfsctl.rollout.front`. Its state is in a file. If it is
+killed and started again, it continues from there: Envoy and the servers survive it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Supervisor:
         self._spec, self._say = spec, say
         self._files = FrontFiles(spec.name)
         self._servers = backends.Backends(spec, engine)
-        state = self._recovered(self._files.read() or backends.new_state(spec))
+        state = self._continue_rollout(self._files.read() or backends.new_state(spec))
         self._store = StateStore(self._files, state)
         self._children = ChildSupervisor(spec, self._servers, self._files, self._store, say, predecessor=predecessor)
         self._requests = RequestCounter(say)
@@ -65,7 +65,7 @@ class Supervisor:
     def _state(self) -> FrontState:
         return self._store.state
 
-    def _recovered(self, state: FrontState) -> FrontState:
+    def _continue_rollout(self, state: FrontState) -> FrontState:
         """Continue the rollout of an earlier process. If its server has to be started first, the step begins again."""
         rollout = state.rollout
         server = state.slots[state.other_slot].process
@@ -111,7 +111,7 @@ class Supervisor:
         try:
             new = decisions.carry_out(self._state, self._spec, command)
             if new.recordings == self._state.recordings:
-                self._decide(new)
+                self._apply(new)
             else:
                 self._store.update(new)
             self._is_leaving = command["action"] == "remove"
@@ -152,32 +152,32 @@ class Supervisor:
         if slot.process is None and not self._children.has_start_error(self._state.other_slot):
             return
         if not self._canary_deadline:
-            self._canary_deadline, self._children.canary_ends = time.monotonic() + rollout.plan.timeout_s, 0
-        if self._children.canary_ends or time.monotonic() > self._canary_deadline:
+            self._canary_deadline, self._children.canary_exits = time.monotonic() + rollout.plan.timeout_s, 0
+        if self._children.canary_exits or time.monotonic() > self._canary_deadline:
             lines = self._children.log_tail(self._state.other_slot, 5)
             reason = f"version {rollout.plan.version} was not ready in time: {' | '.join(lines)}"
-            self._decide(replace(self._state, rollout=rollout.ended("failed", reason)))
+            self._apply(replace(self._state, rollout=rollout.ended("failed", reason)))
         elif backends.is_ready(slot.ports, slot.versions) and slot.recordings == self._state.recordings:
-            self._decide(replace(self._state, rollout=rollout.at_step(rollout.step)))
+            self._apply(replace(self._state, rollout=rollout.at_step(rollout.step)))
             self._canary_deadline = 0.0
 
     def _advance(self, rollout: Rollout) -> None:
-        """Decide what follows from the counts, and from the ends of the canary's server."""
-        ends = self._children.canary_ends
-        if ends >= decisions.MAX_ENDS:
-            reason = f"the server of version {rollout.plan.version} ended {ends} times"
-            self._decide(decisions.on_breach(self._state, rollout, reason))
+        """Move a rollout on, by its counts and by how often the canary's server has ended."""
+        exits = self._children.canary_exits
+        if exits >= decisions.MAX_EXITS:
+            reason = f"the server of version {rollout.plan.version} ended {exits} times"
+            self._apply(decisions.on_breach(self._state, rollout, reason))
         else:
-            self._decide(decisions.next_state(self._state, rollout))
+            self._apply(decisions.next_state(self._state, rollout))
 
     def _advance_shadow(self) -> None:
-        """Decide what follows for a shadow: it begins, ends, or has new counts."""
-        new = self._shadow.tick(self._state, ends=self._children.canary_ends, max_ends=decisions.MAX_ENDS)
+        """Move a shadow on: it begins, ends, or has new counts."""
+        new = self._shadow.tick(self._state, exits=self._children.canary_exits, max_exits=decisions.MAX_EXITS)
         has_same_routes = decisions.routing(new) == decisions.routing(self._state)
         if has_same_routes and new.needs_other_slot == self._state.needs_other_slot:
             self._store.update(new)
         else:
-            self._decide(new)
+            self._apply(new)
 
     def _retire_idle_server(self) -> None:
         """Stop a server that the routes do not use any more, once Envoy has the new routes and no collector uses it."""
@@ -188,8 +188,8 @@ class Supervisor:
             self._children.retire(slot)
             self._retire_after = None
 
-    def _decide(self, new: FrontState) -> None:
-        """Take over a new state: write the routes if they differ, tell the operator, and stop a server not needed."""
+    def _apply(self, new: FrontState) -> None:
+        """Replace the state: write its routes if they differ, report changes, and let an idle server be stopped."""
         old = self._state
         new = shadow_decisions.without_idle_shadow(old, new)
         if new == old:
@@ -200,7 +200,7 @@ class Supervisor:
             self._update_with_routes(new)
         if old.needs_other_slot and not new.needs_other_slot:
             self._retire_after = (self._state.generation, self._state.other_slot)
-            self._canary_deadline, self._children.canary_ends = 0.0, 0
+            self._canary_deadline, self._children.canary_exits = 0.0, 0
         if new.shadow is not None and (old.shadow is None or new.shadow.status != old.shadow.status):
             self._say(shadow_decisions.describe_shadow(new.shadow))
         if new.rollout is not None and new.rollout != old.rollout:

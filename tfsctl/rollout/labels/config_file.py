@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tfsctl.errors import RolloutError
 
-_INVALID = b"}"  # no text proto begins with it, and none has one more than it opened
+_INVALID = b"}"  # before or after a text proto, an unmatched brace makes it invalid
 
 
 def write_in_place(path: Path, text: str) -> None:
     """Replace the content of a file, and keep the file itself: a container that mounts it sees the new content.
 
-    A rename would not be seen there. While the content changes, the file is no valid text proto, at its beginning and
-    at its end, so a server that polls it finds the old content, the new one, or an error after which it keeps its
-    configuration and reads again. Raises RolloutError if the file cannot be written.
+    A container would not see a rename. During the change, the file begins and ends with an unmatched brace. So a server
+    that polls it reads the old content, the new content, or an error, after which it keeps its configuration and reads
+    the file again. Raises RolloutError if the file cannot be written.
     """
     content = text.encode()
     try:

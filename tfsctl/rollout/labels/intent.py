@@ -1,4 +1,4 @@
-"""The intent file: a change of labels that is under way, written before the first call to the server.
+"""The intent file: a change of labels in progress, written before the first call to the server.
 
 If tfsctl is killed, the file tells the next command which change to finish or to undo.
 """
@@ -22,7 +22,7 @@ _CONFIGS = ("before", "prepared", "moved", "after")
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A change under way: its steps, its entry in the history, and whether it failed and is being undone."""
+    """A change in progress: its steps, its entry in the history, and whether it failed and is being undone."""
 
     steps: Steps
     event: Event

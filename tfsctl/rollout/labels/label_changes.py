@@ -1,4 +1,4 @@
-"""The changes of labels: `set_labels`, `promote` and `rollback`, with their locks, notes and history."""
+"""Change the labels of a model: `set_labels`, `promote` and `rollback`, with their lock, notes and history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfsctl.engines.registry.tracked_server import RUNNING
 from tfsctl.errors import InvalidInput, NotBlessed, NotFound
 from tfsctl.rollout.labels import planning
 from tfsctl.rollout.labels.intent import Intent
-from tfsctl.rollout.labels.managed_model import ConfigFileModel, ManagedModel, OwnServerModel
+from tfsctl.rollout.labels.managed_model import ConfigFileModel, ManagedModel, TrackedServerModel
 from tfsctl.rollout.labels.planning import CANARY, PREVIOUS, STABLE
 from tfsctl.rollout.labels.transition import ShowStep, carry_out, recover
 
@@ -93,12 +93,12 @@ def find_model(
     chosen = choose_server([one.record for one in running.values()], model=name, name=server, has_model_option=False)
     if name not in chosen.models:
         raise NotFound(f"the server {chosen.name} has no model {name} (models: {', '.join(chosen.models)})")
-    return OwnServerModel(running[chosen.name], name, connection)
+    return TrackedServerModel(running[chosen.name], name, connection)
 
 
 def label_state(model: ManagedModel, options: ChangeOptions = ChangeOptions()) -> LabelState:
     """The labels of a model now. An interrupted change is finished or undone first."""
-    with model.locked(_waiting(model, options)):
+    with model.locked(_report_waiting(model, options)):
         note = recover(model, wait_timeout_s=options.wait_timeout_s, show_step=options.show_step)
         labels, loaded = model.config().labels, _loaded(model)
     return LabelState(model.server, model.name, labels, loaded, (note,) if note else ())
@@ -116,7 +116,7 @@ def set_labels(
     def choose(labels: Mapping[str, int], _loaded: Collection[int]) -> tuple[dict[str, int], Collection[str]]:
         unknown = next((label for label in removed if label not in labels), None)
         if unknown is not None:
-            raise NotFound(f"{model.name} has no label {unknown} (labels: {_text(labels)})")
+            raise NotFound(f"{model.name} has no label {unknown} (labels: {_format_labels(labels)})")
         return dict(assigned), removed
 
     return _change(model, "label", choose, options)
@@ -183,7 +183,7 @@ def _change(
     options: ChangeOptions,
 ) -> LabelChange:
     """Lock the server, finish an interrupted change, choose the labels, and carry the change out."""
-    with model.locked(_waiting(model, options)):
+    with model.locked(_report_waiting(model, options)):
         note = recover(model, wait_timeout_s=options.wait_timeout_s, show_step=options.show_step)
         before, loaded = model.config(), _loaded(model)
         assigned, removed = choose(before.labels, loaded)
@@ -230,7 +230,7 @@ def _loaded(model: ManagedModel) -> tuple[int, ...]:
     return tuple(sorted(status.version for status in model.statuses() if status.state == "AVAILABLE"))
 
 
-def _waiting(model: ManagedModel, options: ChangeOptions) -> Callable[[], None]:
+def _report_waiting(model: ManagedModel, options: ChangeOptions) -> Callable[[], None]:
     return lambda: options.show_step(f"waiting for another command that changes the labels of {model.server}")
 
 
@@ -295,5 +295,5 @@ def _earlier_stable(base: Path | None, current: int) -> int | None:
     return None
 
 
-def _text(labels: Mapping[str, int]) -> str:
+def _format_labels(labels: Mapping[str, int]) -> str:
     return ", ".join(f"{label}={version}" for label, version in labels.items()) or "none"

@@ -1,4 +1,4 @@
-"""One model on one server whose labels can be changed: a server that tfsctl started, or one with a config file."""
+"""A model whose labels can be changed: of a server that tfsctl started, or of any server that reads a config file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ManagedModel(Protocol):
         """A context manager: no other command changes the labels of this server during the block."""
 
     def config(self) -> ModelConfig:
-        """The model as it is configured now: the last configuration that the server got, which it also gets when it restarts."""
+        """The configuration that the server got last, and gets again when it restarts."""
 
     def save(self, config: ModelConfig) -> None:
         """Store the configuration for the next start of the server."""
@@ -72,7 +72,7 @@ class ManagedModel(Protocol):
         """A note on a restart that would not keep the labels; empty if there is nothing to say."""
 
 
-class OwnServerModel:
+class TrackedServerModel:
     """A model of a server that tfsctl started."""
 
     def __init__(self, server: TrackedServer, name: str, connection: Connection = DEFAULT_CONNECTION) -> None:
@@ -108,13 +108,13 @@ class OwnServerModel:
     def save(self, config: ModelConfig) -> None:
         """Write the config file of the server, and its record."""
         spec = self._changed(config)
-        text = model_config_text(self._inside(spec).models)
+        text = model_config_text(self._as_seen_by_server(spec).models)
         state_dir.rewrite_config_files(MODELS_FILE, text, server=self.server)
         records.update_launch(self._record, spec.to_document())
 
     def reload(self, config: ModelConfig) -> None:
         """Send the configuration of all models of the server."""
-        message = model_config_proto(self._inside(self._changed(config)).models)
+        message = model_config_proto(self._as_seen_by_server(self._changed(config)).models)
         self._client.reload_config(message, about=ModelRef(self.name))
 
     def _changed(self, config: ModelConfig) -> LaunchSpec:
@@ -122,7 +122,7 @@ class OwnServerModel:
         models = tuple(config if model.name == self.name else model for model in spec.config.models)
         return replace(spec, config=replace(spec.config, models=models))
 
-    def _inside(self, spec: LaunchSpec) -> ServingConfig:
+    def _as_seen_by_server(self, spec: LaunchSpec) -> ServingConfig:
         """The configuration with the paths that the server sees."""
         return config_inside(spec.config) if self._record.container is not None else spec.config
 
@@ -226,9 +226,9 @@ class ConfigFileModel:
         return self._client.status(ModelRef(self.name))
 
     def load_failures(self) -> Mapping[int, str]:
-        """Nothing: the log is not at hand."""
+        """Nothing: tfsctl cannot read the log of this server."""
         return {}
 
     def restart_note(self) -> str:
-        """Nothing: the server reads the file when it starts."""
+        """Nothing: the server reads the file again when it starts."""
         return ""

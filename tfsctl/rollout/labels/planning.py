@@ -1,4 +1,4 @@
-"""Which versions are served and labelled after a change of labels: values only, nothing is read or sent here."""
+"""Computes the configurations of a change of labels. Pure functions: nothing is read or sent here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STABLE, CANARY, PREVIOUS = "stable", "canary", "previous"
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The configurations of a model on the way from `before` to `after`.
+    """The configurations that a model passes through from `before` to `after`.
 
     - `prepared`: the versions of both, with the labels of `before`; requests see no difference
     - `moved`: the versions of both, with the labels of `after`
@@ -32,13 +32,13 @@ class Steps:
 
     @property
     def released(self) -> list[int]:
-        """The versions that are unloaded at the end."""
+        """The versions that are unloaded in the last step."""
         kept = self.after.policy.specific
         return [] if kept is None else sorted(set(self.loaded) - set(kept))
 
     @property
     def served(self) -> list[int]:
-        """The versions that are loaded at the end."""
+        """The versions that are loaded after the last step."""
         kept = self.after.policy.specific
         return sorted({*self.loaded, *self.after.labels.values()} if kept is None else kept)
 

@@ -1,4 +1,4 @@
-"""Carry out a change of labels step by step, undo it if a step fails, and finish what a killed command left.
+"""Carry out a change of labels step by step, undo it if a step fails, and finish or undo an interrupted one.
 
 TensorFlow Serving accepts a label only for a version that is AVAILABLE, so a change takes up to three reloads:
 load the new versions; move the labels; unload versions that are no longer needed. Before each reload the
@@ -36,7 +36,7 @@ def carry_out(
     try:
         _advance(model, intent.steps, wait_timeout_s, show_step)
     except (TfsctlError, KeyboardInterrupt) as error:
-        raise _undone(model, intent, error, wait_timeout_s) from error
+        raise _undo_failed_change(model, intent, error, wait_timeout_s) from error
     return _complete(model, intent)
 
 
@@ -47,7 +47,7 @@ def recover(model: ManagedModel, *, wait_timeout_s: float, show_step: ShowStep =
     """
     found = intents.read(model.key)
     if found is None:
-        intents.remove(model.key)  # it may be there and unreadable
+        intents.remove(model.key)  # an unreadable file, if there is one
         return ""
     steps, current = found.steps, model.config()
     if current not in (steps.before, steps.prepared, steps.moved, steps.after):
@@ -71,22 +71,24 @@ def recover(model: ManagedModel, *, wait_timeout_s: float, show_step: ShowStep =
 def _advance(model: ManagedModel, steps: Steps, wait_timeout_s: float, show_step: ShowStep) -> None:
     new = steps.new_versions
     if new:
-        show_step(f"loading {model.name} {_list(new)}")
+        show_step(f"loading {model.name} {_name_versions(new)}")
         _apply(model, steps.prepared)
         wait_until_available(model, new, wait_timeout_s)
     show_step("moving the labels")
     _apply(model, steps.moved)
     if steps.released:
-        show_step(f"unloading {model.name} {_list(steps.released)}")
+        show_step(f"unloading {model.name} {_name_versions(steps.released)}")
     _release(model, steps)
 
 
 def _release(model: ManagedModel, steps: Steps) -> None:
+    """Unload the versions that are no longer needed."""
     if steps.after != steps.moved:
         _apply(model, steps.after)
 
 
 def _apply(model: ManagedModel, config: ModelConfig) -> None:
+    """Store a configuration for the next start of the server, and tell the server to use it now."""
     model.save(config)
     model.reload(config)
 
@@ -100,7 +102,9 @@ def _complete(model: ManagedModel, intent: Intent) -> list[str]:
     return [note for note in (note, model.restart_note()) if note]
 
 
-def _undone(model: ManagedModel, intent: Intent, error: BaseException, wait_timeout_s: float) -> BaseException:
+def _undo_failed_change(
+    model: ManagedModel, intent: Intent, error: BaseException, wait_timeout_s: float
+) -> BaseException:
     """Undo a change that failed with `error`, and return the error to raise."""
     intents.write(model.key, replace(intent, undoing=True))
     why = error.message if isinstance(error, TfsctlError) else "it was interrupted"
@@ -179,5 +183,5 @@ def _not_loaded(model: ManagedModel, version: int, why: str) -> RolloutError:
     )
 
 
-def _list(versions: Collection[int]) -> str:
+def _name_versions(versions: Collection[int]) -> str:
     return f"version{'s' if len(versions) > 1 else ''} {', '.join(map(str, sorted(versions)))}"

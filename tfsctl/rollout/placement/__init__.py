@@ -1,1 +1,1 @@
-"""Fronts before servers that are already running."""
+"""Puts a front (Envoy) in front of a server that is already running, and takes it away."""

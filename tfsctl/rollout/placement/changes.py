@@ -1,6 +1,7 @@
-"""Put a front before a running server, and take it away again: `tfsctl front`.
+"""Put a front in front of a running server, and take it away again: `tfsctl front`.
 
-The new server starts beside the old one. It then takes the ports over, so an error before that leaves the old one as it was.
+The new server starts while the old one still runs, and then takes the ports over. If it fails before that, the old one
+keeps running unchanged.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _ENVOY_S = 30.0  # for the start of Envoy
 def put_front(server: TrackedServer, plan: ServePlan, options: WaitOptions, *, stop_old: bool) -> ServerHandle:
     """Start a front that takes the ports of a server over, or stops it first. Returns when the old server has ended.
 
-    Raises EngineError if the front cannot be started, NotReadyInTime, and Interrupted once `give_up()`. The old server
-    then goes on, unless it had to be stopped for the front.
+    Raises EngineError if the front cannot be started, NotReadyInTime, and Interrupted if `give_up()` returns true. The
+    old server then keeps running, unless it had to be stopped for the front.
     """
     old = _reference(server)
     children.clean_up(plan.launch.name)
@@ -36,8 +37,8 @@ def put_front(server: TrackedServer, plan: ServePlan, options: WaitOptions, *, s
     handle = ServerHandle(record_of(plan.launch, plan.engine, process), process, log_shown=False)
     files = FrontFiles(plan.launch.name)
     try:
-        wait_for(handle, options, lambda: _has_begun(files.read()))
-        wait_for(handle, WaitOptions(_ENVOY_S), lambda: _is_serving(files.read()))  # the old server leaves: no way back
+        wait_for(handle, options, lambda: _has_started_envoy(files.read()))
+        wait_for(handle, WaitOptions(_ENVOY_S), lambda: _is_serving(files.read()))  # the old server ends now
     except BaseException:
         process.stop()
         children.clean_up(plan.launch.name)
@@ -53,7 +54,7 @@ def remove_front(front: TrackedServer, plan: ServePlan, options: WaitOptions) ->
     """Start an embedded server that takes the ports of a front over. Returns when the front has ended.
 
     Raises InvalidInput if a rollout is running, EngineError if the server cannot be started, NotReadyInTime, and
-    Interrupted once `give_up()`. The front then goes on.
+    Interrupted if `give_up()` returns true. The front then keeps running.
     """
     with operations.removal(front):
         options.show_step(f"loading {', '.join(model.name for model in plan.models)}")
@@ -97,7 +98,7 @@ def _reference(server: TrackedServer) -> ProcessRef | ContainerRef:
     return ProcessRef(pid, processes.process_identity(pid))
 
 
-def _has_begun(state: FrontState | None) -> bool:
+def _has_started_envoy(state: FrontState | None) -> bool:
     """Whether Envoy was started, and the old server may be leaving."""
     return state is not None and state.envoy is not None
 

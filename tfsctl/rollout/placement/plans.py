@@ -1,4 +1,4 @@
-"""What will change if a front is put before a running server or taken away, checked while everything still runs."""
+"""Plans for putting a front in front of a running server, and for taking it away, checked before anything is stopped."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def plan_front(server: TrackedServer, method: Method, ports: tuple[int, int] | N
     """The plan of a front for the models of a server. `ports` is the second address: the REST port and the gRPC port.
 
     Raises EngineError if Envoy is not installed or the command line of the server is unknown, InvalidInput if the server
-    cannot have a front, or has one, or not by this method, and what `serve_plan.replan` and `Engine.prepare` raise.
+    has a front, or cannot have one, or not by this method, and what `serve_plan.replan` and `Engine.prepare` raise.
     """
     record = server.record
     if server.is_front:

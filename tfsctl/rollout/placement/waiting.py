@@ -13,7 +13,7 @@ from tfsctl.programs.log_followers import ShowLine
 from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef
 
 _POLL_S = 0.05
-_DRAIN_S = 35.0  # for the connections of the old server
+_DRAIN_S = 35.0  # how long the connections of the old server may take to close
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,10 @@ def wait_for(server: ServerHandle, options: WaitOptions, condition: Callable[[],
 
 
 def wait_for_end(process: ProcessRef | ContainerRef, options: WaitOptions) -> None:
-    """Wait until a process that hands its ports over has ended. It does so without us, if this takes too long."""
+    """Wait until a process that hands its ports over has ended, for at most _DRAIN_S: after that, it ends on its own.
+
+    Returns at once for a container, which was stopped before.
+    """
     deadline = time.monotonic() + _DRAIN_S
     while isinstance(process, ProcessRef) and process.runs and not options.give_up():
         if time.monotonic() > deadline:

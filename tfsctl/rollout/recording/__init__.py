@@ -1,1 +1,1 @@
-"""Recordings of live requests: made by a server that tfsctl started, compared with training data, sent again."""
+"""Recordings of live requests: made by the embedded server or a proxy, compared with training data, and replayed."""

@@ -41,12 +41,12 @@ class ProxiedModel:
 
     @property
     def server_name(self) -> str:
-        """What is recorded: the name of a server, or its URL."""
+        """The name of the server behind the proxy, or its URL."""
         return self._upstream.name
 
     @property
     def logging(self) -> RequestLogging | None:
-        """How its requests are recorded by an earlier command: never, because a proxy ends with its command."""
+        """How an earlier command records its requests: None, because a proxy ends with its command."""
         return None
 
     def metadata(self) -> ModelMetadata:
@@ -54,7 +54,7 @@ class ProxiedModel:
         return self._fetch(ModelRef(self.name))
 
     def configure(self, logging: RequestLogging | None) -> None:
-        """Begin to listen and to record, or end both (None). Returns when the files are complete.
+        """Start a proxy that records, or stop it if `logging` is None. Returns when the files are complete.
 
         Raises EngineError if the proxy cannot listen.
         """
@@ -111,7 +111,7 @@ class _RunningProxy:
             )
 
     def is_alive(self) -> bool:
-        """Whether it goes on."""
+        """Whether the proxy is running."""
         return self._thread.is_alive()
 
     def stop(self) -> None:

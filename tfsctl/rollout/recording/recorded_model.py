@@ -1,7 +1,7 @@
-"""Records the requests of a model on an embedded server: turns its request log on and off, and counts what is written.
+"""Records the requests of a model on an embedded server: turns its request log on and off, and counts the requests in it.
 
-ReloadConfig changes the server, and its record keeps the change: another reload of the server does not undo it. A front is
-told to change both of its servers, and those that it starts later.
+The server is changed by a reload of its config. Its record keeps the change, so that other reloads do not undo it. A front
+changes both of its servers, and also those that it starts later.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def check_rules(model: ModelMetadata, drop: Sequence[str], hashed: Sequence[str]
 
 
 def file_prefix(folder: Path, model: str) -> str:
-    """Where the names of the files of a model begin."""
+    """The path with which the paths of all files of a recording begin: the folder, and the name of the model."""
     return str(folder.absolute() / valid_name(model))
 
 

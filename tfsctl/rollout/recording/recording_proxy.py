@@ -1,7 +1,7 @@
-"""A proxy before any model server that records the requests of a model: REST and gRPC on one port.
+"""A proxy in front of any model server that records the requests of a model: REST and gRPC on one port.
 
-It forwards each request as it came and sends the answer back as it came. Requests of the model are sampled for a
-`RequestLog`, as the embedded server does, so the files are the same and clients never wait for the disk.
+Requests and answers are forwarded unchanged. Requests for the model are sampled for a `RequestLog`, as in the embedded
+server, so the files are the same and clients never wait for the disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import protos
 from tfsctl.core.types import ModelRef
 from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
-from tfsctl.rollout.recording.forwarded_headers import OF_CONNECTION, answer_headers, call_metadata
+from tfsctl.rollout.recording.forwarded_headers import HOP_BY_HOP, answer_headers, call_metadata
 from tfsctl.rollout.recording.served_signatures import ServedSignatures
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS
@@ -95,7 +95,7 @@ class RecordingProxy:
             return
         sampled = self._sampled_rest(exchange, body)
         headers = [
-            (name, value) for name, value in exchange.headers.items() if name.decode("latin-1") not in OF_CONNECTION
+            (name, value) for name, value in exchange.headers.items() if name.decode("latin-1") not in HOP_BY_HOP
         ]
         try:
             request = self._rest.build_request(exchange.method, exchange.target, headers=headers, content=body)
@@ -113,11 +113,13 @@ class RecordingProxy:
             if VERSION_HEADER in response.headers and response.headers[VERSION_HEADER].isdecimal():
                 sampled.version = int(response.headers[VERSION_HEADER])
             code = _CODE_OF_STATUS.get(response.status_code, Code.UNKNOWN)
-            sampled.finish(code, _unpacked(content) if response.headers.get("content-encoding") == "gzip" else content)
+            sampled.finish(
+                code, _decompressed(content) if response.headers.get("content-encoding") == "gzip" else content
+            )
         answered = tuple(
             (name.lower(), value)
             for name, value in response.headers.raw
-            if name.decode("latin-1").lower() not in OF_CONNECTION
+            if name.decode("latin-1").lower() not in HOP_BY_HOP
         )
         await exchange.reply(response.status_code, answered, content)
 
@@ -189,8 +191,8 @@ class RecordingProxy:
         return SampledRequest(self._log, convert, api, protocol, self._model, version, None, body, *read_clocks())
 
 
-def _unpacked(content: bytes) -> bytes:
-    """A response without its gzip; empty if it cannot be unpacked."""
+def _decompressed(content: bytes) -> bytes:
+    """A response decompressed with gzip; empty if that is not possible."""
     try:
         return gzip.decompress(content)
     except (OSError, EOFError):

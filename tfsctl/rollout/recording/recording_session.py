@@ -1,4 +1,4 @@
-"""A recording from its begin to its end: what is recorded, where to, and that it ends. For the command and for Python."""
+"""Finds the model to record, and records its requests during a block. `tfsctl record` and `tfsctl.record` use it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AnyRecordedModel = RecordedModel | ProxiedModel
 
 @dataclass(frozen=True, slots=True)
 class OpenRecording:
-    """A recording that is going on: how, of which inputs, and the reader of its index."""
+    """A recording in progress: its settings, the names of the recorded inputs, and the reader of its index."""
 
     logging: RequestLogging
     inputs: tuple[str, ...]
@@ -37,7 +37,7 @@ def find_recorded(
     url: str | None = None,
     grpc_address: str | None = None,
 ) -> AnyRecordedModel:
-    """The model to record: on a server that tfsctl started, or through a proxy on `listen` before any server.
+    """The model to record: on a server that tfsctl started, or of any server, through a proxy that listens on `listen`.
 
     Raises InvalidInput, NotFound and EngineError.
     """

@@ -20,8 +20,8 @@ from tfsctl.errors import InvalidInput
 
 _MAX_TIME = 4e9  # Unix time; threads cannot wait for much longer times
 
-LATE_S = 0.05  # a request that is sent later than this after its time counts as late
-_TICK_S = 0.2  # how often a stop is looked for while waiting
+LATE_S = 0.05  # a request counts as late if it is sent this long after its time
+_TICK_S = 0.2  # how often `is_stopped` is called during a wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def replay(
 ) -> ReplayResult:
     """Send the requests and return the result. `send` returns the status code of an answer.
 
-    At most `concurrency` requests are under way; one that has to wait for that is sent late. A `speed` of 2 halves the
-    times between requests; 0 sends each as soon as it may be.
+    At most `concurrency` requests are in flight; one that has to wait for another is sent late. A `speed` of 2 halves the
+    times between requests; 0 sends each without waiting for its time.
     """
     result, lock, slots = ReplayResult(), threading.Lock(), threading.Semaphore(concurrency)
     begun_s = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 from tfsctl.core import dtypes, protos
 from tfsctl.core.types import ModelMetadata, ModelRef
 
-METADATA_S = 5.0  # how old the signatures of the latest version may be
+METADATA_S = 5.0  # how long the signatures of the latest version are cached
 
 
 class ServedSignatures:

@@ -30,7 +30,7 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
 
 
 def upstream_at(url: str | None, grpc_address: str | None) -> Upstream:
-    """The server at these addresses. Raises InvalidInput if they are none."""
+    """The server at these addresses. Raises InvalidInput if one of them is not valid."""
     if url is not None and parse_server_url(url).model is not None:
         raise InvalidInput(
             "--url names a model; the proxy needs the URL before /v1/models", hint="--url http://HOST:8501"

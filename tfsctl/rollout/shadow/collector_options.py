@@ -1,4 +1,4 @@
-"""What the front passes to the process of a collector."""
+"""The options of the process of a collector, which the front passes to it as JSON."""
 
 from __future__ import annotations
 

@@ -34,10 +34,10 @@ from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.memory_budget import BudgetExceededError
 
 THREADS = 4
-BEAT_S = 0.5
-REPORT_S = 1.0  # at most so often, and at most a twentieth of the time is spent on it
-REPORT_SHARE = 20
-DRAIN_S = 5.0  # for the requests in the queue at the end
+HEARTBEAT_S = 0.5  # between two writes of the progress
+REPORT_S = 1.0  # the shortest time between two reports
+REPORT_PAUSE = 20  # times as long as a report took, so that reports take at most a twentieth of the time
+DRAIN_S = 5.0  # how long the requests in the queue may take at the end
 MAX_BODY_BYTES = 64 * 1024 * 1024
 HELD_BYTES = 128 * 1024 * 1024
 MAX_CONNECTIONS = 100
@@ -66,7 +66,7 @@ class CollectorProcess:
         return found if found is not None and found.shadow == self._options.shadow else None
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Collect until `stop` is set; then answer what is in the queue, and write the last report. Raises OSError."""
+        """Collect until `stop` is set; then send the requests in the queue, and write the last report. Raises OSError."""
         protos.PredictRequest()  # loads the messages, which takes long, before requests arrive
         address = Address(path=self._options.socket)
         listener = Listener(self.take, [address], max_connections=MAX_CONNECTIONS, held_bytes=HELD_BYTES)
@@ -78,7 +78,7 @@ class CollectorProcess:
             if time.monotonic() >= self._next_report_s:
                 await asyncio.to_thread(self._report)
             try:
-                await asyncio.wait_for(stop.wait(), BEAT_S)
+                await asyncio.wait_for(stop.wait(), HEARTBEAT_S)
             except asyncio.TimeoutError:
                 continue
         await listener.stop()
@@ -145,4 +145,4 @@ class CollectorProcess:
             return  # the server is being restarted
         self._reported = rows
         now_s = time.monotonic()
-        self._next_report_s = now_s + max(REPORT_S, REPORT_SHARE * (now_s - begun_s))
+        self._next_report_s = now_s + max(REPORT_S, REPORT_PAUSE * (now_s - begun_s))

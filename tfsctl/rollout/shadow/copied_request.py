@@ -1,4 +1,4 @@
-"""Requests that Envoy has copied, and what they ask for."""
+"""Requests that Envoy has copied for a shadow, and the parser for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NotComparableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CopiedRequest:
-    """A request as it arrived."""
+    """A copied request before parsing: the protocol, the header fields, and the body."""
 
     is_grpc: bool
     headers: Mapping[bytes, bytes]
@@ -37,7 +37,7 @@ class CopiedRequest:
 
 @dataclass(frozen=True, slots=True)
 class CopiedCall:
-    """What a request asks for. `outputs`: the outputs that it wants; empty for all."""
+    """A copied predict request after parsing: its inputs, and the names of the outputs to return (empty: all)."""
 
     inputs: Mapping[str, np.ndarray]
     outputs: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class CopiedCall:
 def read_request(
     request: CopiedRequest, model: str, signature: str, metadata: Callable[[], ModelMetadata]
 ) -> CopiedCall:
-    """Read a predict request for the latest version of a model, and for one signature.
+    """Parse a predict request for the latest version of a model, and for one signature.
 
     `metadata` returns the signatures, which the inputs in JSON are converted to.
     Raises NotComparableError for any other request.

@@ -11,7 +11,7 @@ MAX_REQUESTS, MAX_BYTES = 1000, 64 * 1024 * 1024
 
 
 class RequestQueue:
-    """A bounded queue between the event loop and the threads that send. A full queue takes nothing more."""
+    """A bounded queue between the event loop and the threads that send. A full queue refuses requests."""
 
     def __init__(self, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_requests, self._max_bytes = max_requests, max_bytes

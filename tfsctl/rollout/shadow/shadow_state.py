@@ -40,7 +40,7 @@ class ShadowPlan:
 class ShadowProgress:
     """What the collector of a shadow has counted, which it writes twice a second.
 
-    - `beat`: grows with each write: a collector that hangs does not write
+    - `beat`: the heartbeat, which grows with each write: a collector that hangs does not write
     - `copies`: requests that were received; `dropped` of them because the queue was full; `skipped` of them because they
       cannot be compared (another signature, a version by number, not a predict request)
     - `samples`: requests with an answer of the stable version (A); `a_failures` had none; `b_failures` of the samples had
@@ -95,8 +95,8 @@ class Shadow:
         return Shadow(self.plan, self.from_version, self.operator, time.time())
 
 
-def shadow_document(shadow: Shadow, sent_by: int) -> dict[str, Any]:
-    """What `tfsctl shadow --json` prints about a shadow besides its comparison. `sent_by`: starts of its collector."""
+def shadow_document(shadow: Shadow, collector_starts: int) -> dict[str, Any]:
+    """What `tfsctl shadow --json` prints about a shadow besides its comparison, with the starts of its collector."""
     progress = asdict(shadow.progress or ShadowProgress(shadow.id))
     counts = ("copies", "dropped", "skipped", "samples", "a_failures", "b_failures", "rows", "disagreeing")
     return {
@@ -109,7 +109,7 @@ def shadow_document(shadow: Shadow, sent_by: int) -> dict[str, Any]:
         "operator": shadow.operator,
         "started_at": shadow.started_at,
         "ended_at": shadow.ended_at,
-        "collector_starts": sent_by,
+        "collector_starts": collector_starts,
         **{name: progress[name] for name in counts},
         "copies": progress["copies"] + shadow.lost,
         "dropped": progress["dropped"] + shadow.lost,

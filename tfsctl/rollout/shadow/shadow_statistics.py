@@ -1,4 +1,4 @@
-"""What a shadow has found: the counts, the evidence of the gate, and the comparison, in bounded memory.
+"""The findings of a shadow: its counts, the evidence of the gate, and the comparison, in bounded memory.
 
 Threads may add samples at the same time.
 """
@@ -15,14 +15,13 @@ from tfsctl.core import compatibility
 from tfsctl.core.batches import NamedArrays
 from tfsctl.core.types import ModelMetadata
 from tfsctl.rollout.comparison import latency
-from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder
+from tfsctl.rollout.comparison.comparison_builder import NOISE_ROWS, ComparisonBuilder
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, SideFacts
 from tfsctl.rollout.gate.agreement import AgreementTest
 from tfsctl.rollout.shadow.shadow_state import ShadowPlan, ShadowProgress
 
 LATENCIES = 1000  # pairs that are kept: the latest
-NOISE_ROWS = 512  # rows that A answers twice; all rows, if it disagrees with itself on one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class ShadowStatistics:
     """The statistics of one shadow."""
 
     def __init__(self, plan: ShadowPlan, from_version: int, shadow: str, before: ShadowProgress | None = None) -> None:
-        """Count on from `before`, which an earlier collector of the same shadow has written. Its rows are not kept."""
+        """Continue the counts of `before`, which an earlier collector of this shadow wrote. Its rows are not kept."""
         self._plan, self._from_version = plan, from_version
         self._progress = before or ShadowProgress(shadow)
         self._builder = ComparisonBuilder(Tolerance(plan.atol, plan.rtol))
@@ -49,7 +48,7 @@ class ShadowStatistics:
         limit = None if plan.min_agreement is None else 1 - plan.min_agreement
         self._test = None if limit is None else AgreementTest(limit, self._progress.log_values)
         self._lock = threading.Lock()
-        self._is_random = False
+        self._has_unstable_rows = False
 
     @property
     def is_full(self) -> bool:
@@ -64,7 +63,7 @@ class ShadowStatistics:
     @property
     def needs_second_answer(self) -> bool:
         """Whether A has to answer the next request twice: it is not known yet that it agrees with itself."""
-        return self._is_random or self._builder.rows < NOISE_ROWS
+        return self._has_unstable_rows or self._builder.rows < NOISE_ROWS
 
     def count(self, *, copies: int = 0, dropped: int = 0, skipped: int = 0, a_failures: int = 0) -> None:
         """Count requests that are not compared."""
@@ -91,7 +90,7 @@ class ShadowStatistics:
         with self._lock:
             numbers = np.arange(self._builder.rows + 1, self._builder.rows + count + 1)
             agree, stable = self._builder.add(numbers, inputs, a, b, {}, again=again)
-            self._is_random |= not stable.all()
+            self._has_unstable_rows |= not stable.all()
             self._latencies.append((answers.a_s, answers.b_s))
             self._progress = replace(self._progress, rows=self._progress.rows + count)
             if stable.any():
@@ -104,7 +103,7 @@ class ShadowStatistics:
             self._test.add(disagreeing)
 
     def progress(self) -> ShadowProgress:
-        """The counts, with the next beat."""
+        """The counts, with the next heartbeat."""
         with self._lock:
             self._progress = replace(self._progress, beat=self._progress.beat + 1)
             if self._test is not None:

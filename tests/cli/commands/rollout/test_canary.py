@@ -20,6 +20,7 @@ from tfsctl.errors import ExitCode
         (("--steps", "1,5", "--interval", "soon"), "--interval soon: not a duration"),
         (("--percent", 5, "--interval", "5m"), "--interval and --min-requests belong to --steps"),
         (("--percent", 5, "--sticky", "user id"), "is not the name of a header"),
+        (("--percent", 5, "--sticky", "x-tfsctl-version"), "is not the name of a header"),
         (("--percent", 5, "--slow", "soon"), "--slow soon: neither a time nor a quantile"),
         (("--percent", 5, "--slow", "p50"), "--slow p50: the quantile is p90 to p99.9"),
         (("--percent", 5, "--min-agreement", "no"), "--min-agreement no: not a share"),

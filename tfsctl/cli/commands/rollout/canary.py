@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -121,17 +120,17 @@ def canary(
       tfsctl canary review --version 3 --percent 10 --sticky user-id --on-breach pause
       tfsctl canary review --version 3 --percent 10 --slow 2xp99 --min-agreement 98%
     """
+    from tfsctl.rollout.ab_test import check_sticky
     from tfsctl.rollout.front import operations, webhook
     from tfsctl.rollout.front.rollout_report import report
-    from tfsctl.rollout.front.rollout_state import RolloutPlan
+    from tfsctl.rollout.front.rollout_state import RolloutPlan, alpha_per_gate
     from tfsctl.rollout.gate.slow_requests import parse_slow_rule
     from tfsctl.rollout.shadow.shadow_state import ShadowPlan
 
     percentages = _percentages(percent, steps)
     if steps is None and (interval is not None or min_requests is not None):
         raise InvalidInput("--interval and --min-requests belong to --steps", hint="--steps 1,5,25,100")
-    if sticky is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", sticky):
-        raise InvalidInput(f"--sticky {sticky!r} is not the name of a header", hint="--sticky user-id")
+    header = None if sticky is None else check_sticky(sticky)
     if on_change is not None:
         webhook.check(on_change)
     duration = None if steps is None else parse_duration(interval or DEFAULT_INTERVAL, "--interval")
@@ -139,8 +138,7 @@ def canary(
     agreement, share = _agreement_and_sample(min_agreement, sample)
     front = operations.find_front(name, server=server)
     model = only_model(name, front.record.models, "canary")
-    gates = 1 + (slow_rule is not None) + (agreement is not None)
-    gate_alpha = alpha / gates  # so that all gates together make a mistake with this probability
+    gate_alpha = alpha_per_gate(alpha, slow=slow, min_agreement=agreement)
     needed = [min_requests or forecast for forecast in _say_forecasts(percentages, slow_rule, gate_alpha)]
     samples = 0 if agreement is None else _say_agreement_forecast(agreement, share, gate_alpha)
     plan = RolloutPlan(
@@ -151,7 +149,7 @@ def canary(
         min_requests=tuple(needed),
         alpha=alpha,
         on_breach=on_breach,
-        sticky=sticky.lower() if sticky else None,
+        sticky=header,
         on_change=on_change,
         timeout_s=wait_timeout,
         slow=slow,

@@ -49,7 +49,7 @@ def record(
         typer.Option(
             "--listen",
             metavar="[HOST:]PORT",
-            help="Record through a proxy on this port, before a server of any engine.",
+            help="Record through a proxy on this port, in front of a server of any engine.",
         ),
     ] = None,
     url: Annotated[

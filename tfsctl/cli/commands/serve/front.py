@@ -1,4 +1,4 @@
-"""`tfsctl front`: put the Envoy proxy before a running server, or take it away."""
+"""`tfsctl front`: put the Envoy proxy in front of a running server, or take it away."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def front(
     wait_timeout: WaitTimeoutOption = DEFAULT_WAIT_TIMEOUT_S,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the Envoy proxy before a running server, for tfsctl canary.
+    """Put the Envoy proxy in front of a running server, for tfsctl canary.
 
     An embedded server hands its ports over, and no request is lost. A container cannot: choose --restart, or other
     ports for the front. Needs tfsctl[front].

@@ -58,12 +58,12 @@ class Statistics:
 
         Requests of at least `slow_ms` milliseconds are slow; None: the slow ones are not counted.
         """
-        rest, grpc = _clusters(slot)
+        rest, grpc = _statistics_prefixes(slot)
         failed = self._number(f"{grpc}.grpc.failure")
         slow = 0
         if slow_ms is not None:
-            given_up = max(0, self._given_up(rest)) + max(0, self._given_up(grpc))
-            slow = self.latencies(slot).slower_than(slow_ms) + given_up
+            abandoned = max(0, self._abandoned(rest)) + max(0, self._abandoned(grpc))
+            slow = self.latencies(slot).slower_than(slow_ms) + abandoned
         return RequestCounts(
             self._number(f"{rest}.upstream_rq_completed") + self._number(f"{grpc}.grpc.success") + failed,
             self._number(f"{rest}.upstream_rq_4xx") + self._number(f"{rest}.upstream_rq_5xx") + failed,
@@ -72,10 +72,12 @@ class Statistics:
 
     def latencies(self, slot: Slot) -> Latencies:
         """How long the split requests of a slot took, from the end of the request to the end of the answer."""
-        rest, grpc = (self.histograms.get(f"{one}.upstream_rq_time", Latencies({})) for one in _clusters(slot))
+        rest, grpc = (
+            self.histograms.get(f"{one}.upstream_rq_time", Latencies({})) for one in _statistics_prefixes(slot)
+        )
         return rest + grpc
 
-    def _given_up(self, name: str) -> int:
+    def _abandoned(self, name: str) -> int:
         """The requests that have ended without an answer."""
         ended = self._number(f"{name}.upstream_rq_completed") + self._number(f"{name}.upstream_rq_active")
         return self._number(f"{name}.upstream_rq_total") - ended
@@ -134,8 +136,8 @@ def parse_statistics(entries: Sequence[Any]) -> Statistics:
     return Statistics(values, histograms)
 
 
-def _clusters(slot: Slot) -> tuple[str, str]:
-    """How the statistics of a slot's split requests begin: over REST, and over gRPC."""
+def _statistics_prefixes(slot: Slot) -> tuple[str, str]:
+    """The prefixes of the statistics of a slot's split requests: over REST, and over gRPC."""
     rest, grpc = (f"cluster.{cluster(slot, protocol, split=True)}" for protocol in PROTOCOLS)
     return rest, grpc
 

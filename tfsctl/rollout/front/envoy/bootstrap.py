@@ -70,7 +70,7 @@ def _listener(protocol: Protocol, addresses: FrontAddresses, port: int) -> Docum
         "name": protocol,
         "address": {"socket_address": {"address": addresses.host, "port_value": port}},
         "enable_reuse_port": False,  # it would let Envoy share a port that any other program of this user listens on
-        # So that another process can take the ports over, and Envoy those of a process that hands them over.
+        # SO_REUSEPORT lets another process take the ports over, or (before the bind) Envoy those of another process.
         "socket_options": [
             {
                 "level": socket.SOL_SOCKET,
@@ -107,7 +107,7 @@ def _http(protocol: Protocol, addresses: FrontAddresses) -> Document:
 
 
 def _without_header(name: str) -> Document:
-    """Clients cannot set this header."""
+    """A filter that removes this header from the requests of clients."""
     kind = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
     return {"name": "remove", "typed_config": {"@type": _type(kind), "mutations": [{"remove": name}]}}
 
@@ -150,7 +150,7 @@ def _tls(files: TlsFiles) -> Document:
 
 
 def _cluster(name: str, port: int, protocol: Protocol) -> Document:
-    """One of the servers. It has limits of its own."""
+    """One of the servers, without limits of Envoy: the server has its own."""
     address = {"socket_address": {"address": BACKEND_HOST, "port_value": port}}
     return _upstream(name, address, protocol, dict.fromkeys(_LIMITS, _UNLIMITED))
 

@@ -92,11 +92,11 @@ def _rest_routes(routing: Routing) -> list[Document]:
     routes: list[Document] = []
     canary = routing.canary
     for model, stable in routing.versions.items():
-        path = f"/v1/models/{_either(model)}"
+        path = f"/v1/models/{_model_pattern(model)}"
         of_model = _matching(path + "([:/].*)?")
         own = canary if canary is not None and canary.model == model else None
         mirror = routing.mirror if routing.mirror is not None and routing.mirror.model == model else None
-        routes += _forced(routing, own, stable, of_model, "rest")
+        routes += _version_header_routes(routing, own, stable, of_model, "rest")
         if own is not None:
             target = _direct(own.slot, "rest", own.version)
             routes.append({"match": _matching(f"{path}/versions/{own.version}([:/].*)?"), **target})
@@ -123,13 +123,13 @@ def _grpc_routes(routing: Routing) -> list[Document]:
     only = next(iter(routing.versions.values())) if len(routing.versions) == 1 else None
     calls = _matching(_SPLIT_CALLS)
     model = next(iter(routing.versions)) if canary is None else canary.model
-    routes += _forced(routing, canary, routing.versions[model], calls, "grpc")
+    routes += _version_header_routes(routing, canary, routing.versions[model], calls, "grpc")
     target = _direct(routing.stable_slot, "grpc", only) if canary is None else _split(routing, canary, "grpc")
     routes.append({"match": calls, **_mirrored(target, routing.mirror, "grpc")})
     return [*routes, {"match": {"prefix": "/"}, **_direct(routing.stable_slot, "grpc", None)}]
 
 
-def _forced(
+def _version_header_routes(
     routing: Routing, canary: Canary | None, stable: int, match: Document, protocol: Protocol
 ) -> list[Document]:
     """The routes of requests that name a version in the header."""
@@ -147,12 +147,12 @@ def _forced(
 
 
 def _direct(slot: Slot, protocol: Protocol, version: int | None) -> Document:
-    target: Document = {"route": {"cluster": cluster(slot, protocol, split=False), **_options()}}
+    target: Document = {"route": {"cluster": cluster(slot, protocol, split=False), **_timeout_and_retries()}}
     return target if version is None else target | {"response_headers_to_add": [_version_header(version)]}
 
 
 def _split(routing: Routing, canary: Canary, protocol: Protocol) -> Document:
-    """The canary is first: a larger percentage then moves users to it, and none away from it."""
+    """A target that splits requests by weight. The canary is first: a larger share moves users to it, and none away."""
     to_canary = round(canary.percent / 100 * WEIGHTS)
     arms = [
         (canary.slot, to_canary, canary.version),
@@ -169,7 +169,7 @@ def _split(routing: Routing, canary: Canary, protocol: Protocol) -> Document:
             if weight > 0
         ]
     }
-    route = {"weighted_clusters": weighted, **_options()}
+    route = {"weighted_clusters": weighted, **_timeout_and_retries()}
     if canary.sticky is not None:
         weighted["use_hash_policy"] = True
         route["hash_policy"] = [{"header": {"header_name": canary.sticky}}]
@@ -181,7 +181,7 @@ def _split(routing: Routing, canary: Canary, protocol: Protocol) -> Document:
 
 
 def _mirrored(target: Document, mirror: Mirror | None, protocol: Protocol) -> Document:
-    """A target whose requests are copied. Envoy ignores the answers to the copies."""
+    """The target with copies of its requests sent to the shadow's collector. Envoy ignores the answers to copies."""
     if mirror is None:
         return target
     fraction = {"default_value": {"numerator": round(mirror.sample * 1_000_000), "denominator": "MILLION"}}
@@ -189,8 +189,11 @@ def _mirrored(target: Document, mirror: Mirror | None, protocol: Protocol) -> Do
     return {**target, "route": {**target["route"], "request_mirror_policies": [policy]}}
 
 
-def _options() -> Document:
-    """The servers limit the time of requests themselves. A retry happens only if the server received nothing."""
+def _timeout_and_retries() -> Document:
+    """The timeout and the retries of a route.
+
+    The servers limit the time of requests. A request is retried only if the server received nothing of it.
+    """
     return {
         "timeout": "0s",
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
@@ -208,6 +211,6 @@ def _matching(path: str) -> Document:
     return {"safe_regex": {"regex": path}}
 
 
-def _either(model: str) -> str:
+def _model_pattern(model: str) -> str:
     """A regular expression for the name of a model as it is, and with its special characters quoted for URLs."""
     return "|".join(dict.fromkeys([re.escape(model), re.escape(quote(model, safe=""))])).join(("(", ")"))
