@@ -174,7 +174,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"comparing", "html_report"},
         {"request"},
     ],
-    "api/commands": [{"comparing", "exporting", "labels", "recordings", "rollouts", "shadows"}],
+    "api/commands": [{"value_checks"}, {"comparing", "exporting", "labels", "recordings", "rollouts", "shadows"}],
     "api": [
         {"address", "data_frames", "hints", "progress", "workers"},
         {"arrays", "commands", "examples", "predictions"},

@@ -103,7 +103,7 @@ def test_errors_have_the_same_classes_over_both_transports(echo: tfsctl.Client, 
         echo.predict([1], version=99)
     with pytest.raises(tfsctl.NotFound, match="no signature 'servin_default'"):
         echo.predict([1], signature="servin_default")
-    with tfsctl.connect(address) as client, pytest.raises(tfsctl.InvalidInput, match="which model"):
+    with tfsctl.connect(address) as client, pytest.raises(tfsctl.InvalidInput, match="the call names no model"):
         client.predict([1])
     (port,) = free_ports(1)
     for nobody in (f"{HOST}:{port}", f"http://{HOST}:{port}"):

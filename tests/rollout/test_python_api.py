@@ -23,9 +23,9 @@ def test_mistakes_name_keyword_arguments() -> None:
         tfsctl.find_rollout("m")
     with pytest.raises(tfsctl.InvalidInput, match="min_agreement=1 is not between 0 and 1"):
         tfsctl.canary("m", version=2, percent=5, min_agreement=1)
-    with pytest.raises(tfsctl.InvalidInput, match="a sample of 0 is not a share"):
+    with pytest.raises(tfsctl.InvalidInput, match="sample=0 is not a share"):
         tfsctl.canary("m", version=2, percent=5, min_agreement=0.9, sample=0)
-    with pytest.raises(tfsctl.InvalidInput, match="a sample of 10 is not a share"):
+    with pytest.raises(tfsctl.InvalidInput, match="sample=10 is not a share"):
         tfsctl.shadow("m", version=2, sample=10)
     with pytest.raises(tfsctl.NotFound, match="no front serves m"):
         tfsctl.shadow("m")
@@ -35,7 +35,7 @@ def test_mistakes_name_keyword_arguments() -> None:
         tfsctl.front("m", rest_port=70000)
     with pytest.raises(tfsctl.NotFound, match="no server named m is running"):
         tfsctl.front("m")
-    with pytest.raises(tfsctl.InvalidInput, match="a sample of 2 is not a share"), tfsctl.record(to="x", sample=2):
+    with pytest.raises(tfsctl.InvalidInput, match="sample=2 is not a share"), tfsctl.record(to="x", sample=2):
         pass
 
 

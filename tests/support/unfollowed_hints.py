@@ -6,6 +6,8 @@ UNFOLLOWED: dict[str, list[str]] = {
     "a change of Python code: tests/api tests these errors and the words of their hints": [
         '"localhost:8500" uses gRPC, "http://localhost:8501" uses REST',
         "address='localhost:8500'",
+        "send requests to the front, and call comparison() again",
+        "wait(timeout_s) with more seconds, or promote(), or abort()",
         "array.filled(VALUE) fills them",
         "batch_size={}",
         'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NAME")',

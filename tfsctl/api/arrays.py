@@ -172,14 +172,14 @@ def _with_batch_dimension(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """Return the array with a batch dimension added if it is one row. Raises InvalidInput if its shape does not fit."""
     shape = spec.shape
     if shape and array.ndim < len(shape):
-        for candidate in _batches(array, shape):
+        for candidate in _candidate_batches(array, shape):
             if _fits(candidate.shape, shape):
                 return candidate
     check_shape(array.shape, spec)
     return array
 
 
-def _batches(array: np.ndarray, shape: Sequence[int | None]) -> list[np.ndarray]:
+def _candidate_batches(array: np.ndarray, shape: Sequence[int | None]) -> list[np.ndarray]:
     """Return the batches that an array of fewer dimensions may stand for, the likeliest first."""
     if array.ndim == 0:
         return [array.reshape((1,) * len(shape))]

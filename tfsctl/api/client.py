@@ -318,7 +318,7 @@ class Client:
     ) -> int | None:
         """Wait until a version of the model is AVAILABLE. Returns its number.
 
-        A server that does not answer yet, or does not know the model yet, is waited for. Raises NotReadyInTime after
+        It also waits for a server that does not answer yet, or does not know the model yet. Raises NotReadyInTime after
         `timeout_s` seconds, and ModelUnreadable as soon as all versions have failed to load.
         """
         with python_errors():
@@ -371,7 +371,7 @@ class Client:
     def _with_metadata(self, ref: ModelRef, send: Callable[[ModelMetadata], T]) -> T:
         """Return what `send` returns for the metadata of a model, which may be cached.
 
-        If it fails with cached metadata that are no longer true, it is called again with new ones.
+        If it fails with cached metadata that are out of date, it is called again with new metadata.
         """
         cached = self._metadata.get(ref)
         try:

@@ -58,7 +58,7 @@ class _Endpoint:
         if model is None and self.record is not None and len(self.record.models) == 1:
             model = self.record.models[0]
         if model is None and (self.version is not None or self.label is not None):
-            raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
+            raise InvalidInput("a version or label needs a model", hint='tfsctl.connect(model="NAME")')
         return None if model is None else ModelRef(model, checked_version(self.version), self.label)
 
 

@@ -47,7 +47,7 @@ _SERVE_COMMAND = re.compile(r"^tfsctl serve (\S+)$")
 _ONLY_OPTION = re.compile(r"^--([a-z-]+) (\S+)$")
 _TRANSPORT = re.compile("^(?:add|remove) --grpc, or give the (?:REST|gRPC) port: --port (\\S+)")
 _COMMAND = re.compile(r"^(?:tfsctl|docker|pip) |\btfsctl [a-z]+")
-_LIKE_NUMBERS = (
+_UNQUOTED = (  # keyword arguments whose values are numbers
     "batch_size",
     "concurrency",
     "grpc_port",
@@ -129,4 +129,4 @@ def _argument(option: str, value: str | None) -> str:
     name = _KEYWORDS[option]
     if value is None:
         return name
-    return f"{name}={value}" if name in _LIKE_NUMBERS else f'{name}="{value}"'
+    return f"{name}={value}" if name in _UNQUOTED else f'{name}="{value}"'

@@ -49,7 +49,7 @@ class NamedValues:
 
 
 def input_arrays(inputs: object, signature: Signature, *, are_rows: bool = False) -> dict[str, np.ndarray]:
-    """Return an array for every input, with its dtype and shape. If `are_rows`, no value is taken for a single row.
+    """Return an array for every input, with its dtype and shape. If `are_rows`, each value is a batch, not a single row.
 
     Raises InvalidInput for unknown or missing inputs, for values that cannot be converted without loss, and for inputs
     with different numbers of rows.
@@ -89,15 +89,15 @@ def _values_by_input(inputs: object, signature: Signature) -> NamedValues:
         record = data_frames.record_of_series(inputs, signature)
         if record is not None:
             return NamedValues(record)
-    if isinstance(inputs, Mapping) and not _is_value(inputs, signature):
+    if isinstance(inputs, Mapping) and not _is_b64_value(inputs, signature):
         return _from_body(inputs, signature) if _is_body(inputs, signature) else NamedValues(inputs)
     if _are_records(inputs, signature):
         return NamedValues(_columns_of_records(inputs, signature), "rows")  # type: ignore[arg-type] # checked
     return NamedValues({_only_input(signature): inputs})
 
 
-def _is_value(mapping: Mapping[Any, Any], signature: Signature) -> bool:
-    """Whether a mapping is bytes as JSON, `{"b64": …}`."""
+def _is_b64_value(mapping: Mapping[Any, Any], signature: Signature) -> bool:
+    """Whether a mapping is the value of an input: bytes as JSON, `{"b64": …}`."""
     return is_b64(mapping) and signature.input("b64") is None if isinstance(mapping, dict) else False
 
 
@@ -118,7 +118,7 @@ def _is_body(mapping: Mapping[Any, Any], signature: Signature) -> bool:
 def _from_body(body: Mapping[str, Any], signature: Signature) -> NamedValues:
     if "inputs" in body:
         columns = body["inputs"]
-        is_named = isinstance(columns, Mapping) and not _is_value(columns, signature)
+        is_named = isinstance(columns, Mapping) and not _is_b64_value(columns, signature)
         return NamedValues(columns if is_named else {_only_input(signature): columns}, "exact")
     rows = body["instances"]
     if not isinstance(rows, (list, tuple)):
@@ -136,7 +136,7 @@ def _are_records(rows: object, signature: Signature) -> bool:
     if not isinstance(rows, (list, tuple)) or not rows:
         return False
     first = rows[0]
-    return isinstance(first, Mapping) and not _is_value(first, signature)
+    return isinstance(first, Mapping) and not _is_b64_value(first, signature)
 
 
 def _columns_of_records(rows: Sequence[object], signature: Signature) -> dict[str, list[object]]:

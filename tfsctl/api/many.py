@@ -33,7 +33,10 @@ _CHUNK_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class ManyOptions:
-    """How rows are read and sent; None: tuned, or decided by the rows. `show` is called with the progress."""
+    """How rows are read and sent. None: `batch_size` and `concurrency` are tuned, `format` is told by the file.
+
+    `show` is called with the progress.
+    """
 
     batch_size: int | None = None
     concurrency: int | None = None
@@ -71,14 +74,14 @@ def predict_rows(
             if options.show is not None:
                 options.show(done, answered.batch.fraction_read)
     except RequestRejected as error:
-        error.hint = "" if "--on-error" in error.hint else error.hint  # an option of the command line only
+        error.hint = "" if "--on-error" in error.hint else error.hint  # Python has no such argument
         raise
     if not parts:
-        return _no_rows(signature, outputs)
+        return _empty_outputs(signature, outputs)
     return {name: _concatenated(name, [part[name] for part in parts]) for name in parts[0]}
 
 
-def _no_rows(signature: Signature, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+def _empty_outputs(signature: Signature, outputs: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the outputs for no rows at all."""
     return {
         spec.name: np.zeros((0, *(size or 0 for size in (spec.shape or ())[1:])), dtypes.BY_NAME[spec.dtype].numpy)

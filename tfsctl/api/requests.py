@@ -1,7 +1,4 @@
-"""One request of `Client`: the model it goes to, the arrays it sends, and the calls it makes.
-
-`Client` and `AsyncClient` share these functions. Each function that takes a `ServingClient` blocks.
-"""
+"""Converts the arguments of the methods of `Client` to requests: the model, the inputs, and the outputs."""
 
 from __future__ import annotations
 
@@ -28,9 +25,10 @@ from tfsctl.inputs.tf_examples import is_named_for_examples
 
 @dataclass(frozen=True, slots=True)
 class PredictCall:
-    """A predict request that was not sent yet. `outputs` are all outputs if it is empty.
+    """A predict request that is not sent yet.
 
-    It has `examples`, features by name, if the signature parses tf.Examples, and `arrays` otherwise.
+    - `examples`: features by name, if the signature parses tf.Examples; otherwise `arrays` holds the inputs
+    - `outputs`: the names of the outputs to return; empty for all
     """
 
     signature: Signature
@@ -83,7 +81,7 @@ def model_ref(default: ModelRef | None, model: str | None, version: int | None, 
     if version is not None and label is not None:
         raise InvalidInput("version and label both choose a version", hint="remove one of them")
     if model is None and default is None:
-        raise InvalidInput("which model?", hint='predict(…, model="NAME"), or connect(…, model="NAME")')
+        raise InvalidInput("the call names no model", hint='predict(…, model="NAME"), or connect(…, model="NAME")')
     if default is None or (model is not None and model != default.name):
         return ModelRef(model or "", version, label)
     if version is not None or label is not None:
@@ -101,7 +99,7 @@ def checked_version(version: object) -> int | None:
         number = -1
     if isinstance(version, bool) or not 0 <= number <= MAX_VERSION:
         hint = f"version={version}" if isinstance(version, str) and version.isdecimal() else ""
-        raise InvalidInput(f"version is {version!r}, and not a version number", hint=hint)
+        raise InvalidInput(f"version={version!r} is not a version number", hint=hint)
     return number
 
 

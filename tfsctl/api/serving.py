@@ -1,4 +1,4 @@
-"""`serve` starts a model server that ends with the program, `front` puts Envoy before one, `Serving` is the server."""
+"""`serve` starts a model server, and `front` puts Envoy in front of one. Both return a `Serving`, the running server."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def front(
     grpc_port: int | None = None,
     wait_timeout_s: float = 60.0,
 ) -> Serving:
-    """Put the Envoy proxy before a running server (default: the only one), or take it away with `remove`.
+    """Put the Envoy proxy in front of a running server (default: the only one), or take it away with `remove`.
 
     Returns the server that has the ports now. It keeps running until `stop` is called. An embedded server hands its ports
     over without a lost request; a container needs `restart=True`, or other ports for the front (0: any free port).

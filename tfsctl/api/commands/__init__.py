@@ -1,1 +1,1 @@
-"""Python functions that do what a command does: `compare` and `export`."""
+"""Python functions that do what a command does: `export`, `compare`, labels, recordings, rollouts and shadows."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfsctl.api.commands.value_checks import check_sample
 from tfsctl.api.hints import python_errors
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """A recording that is going on, or has ended. `tfsctl.record` returns it."""
+    """A recording that is in progress or has ended. `tfsctl.record` returns it."""
 
     def __init__(self, model: str, folder: Path, reader: IndexReader) -> None:
         self.model, self.folder = model, folder
@@ -28,7 +29,7 @@ class Recording:
         return f"<tfsctl.Recording {self.model}: {self.counts().requests} requests in {self.folder}>"
 
     def counts(self) -> RecordingCounts:
-        """What was recorded up to now: `requests`, `failed`, `dropped`, `size` in bytes, and the `files`."""
+        """The counts up to now: `requests`, `failed`, `dropped`, `size` in bytes, and the `files`."""
         return self._reader.update()
 
 
@@ -50,15 +51,13 @@ def record(
     """Record the requests of a model while the block lasts. The files in the directory `to` are complete after it.
 
     `sample` is the share of the requests, from 0 to 1, and `max_size` is in bytes. With `listen` (a port, or
-    `host:port`), a proxy records before a server of any engine, or before the server at `url` and `grpc_address`. Raises
-    NotFound for an unknown server or input, and InvalidInput if the requests are being recorded already.
+    `host:port`), a proxy in front of a server of any engine records, or in front of the server at `url` and
+    `grpc_address`. Raises NotFound for an unknown server or input, and InvalidInput if the requests are being recorded already.
     """
-    from tfsctl.errors import InvalidInput
     from tfsctl.rollout.recording import recording_session
 
     with python_errors():
-        if not 0 < sample <= 1:
-            raise InvalidInput(f"a sample of {sample:g} is not a share", hint="sample=0.1")
+        check_sample(sample)
         recorded = recording_session.find_recorded(
             server, model, listen=None if listen is None else str(listen), url=url, grpc_address=grpc_address
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tfsctl.api.commands.value_checks import check_sample
 from tfsctl.api.hints import python_errors
 from tfsctl.errors import EngineError, InvalidInput, NotFound, NotReadyInTime
 
@@ -53,7 +54,10 @@ class Rollout:
                     seen = now
                     show(found)
                 if time.monotonic() > deadline:
-                    raise NotReadyInTime(f"the rollout of {found['model']} is {found['status']} after {timeout_s:g} s")
+                    raise NotReadyInTime(
+                        f"the rollout of {found['model']} is {found['status']} after {timeout_s:g} s",
+                        hint="wait(timeout_s) with more seconds, or promote(), or abort()",
+                    )
                 time.sleep(POLL_S)
         return found
 
@@ -95,7 +99,7 @@ class ABTest(Rollout):
         missing: float | None = None,
         confidence: float = 0.95,
     ) -> Results:
-        """The requests, errors and latency of both versions, also after the test.
+        """The requests, errors and latency of both versions, during the test and after it.
 
         With a CSV file of `outcomes`, `results.outcomes` has the mean or rate of each version and their difference.
         `key` and `outcome` name its columns, and `missing` is the outcome of users who are not in the file.
@@ -166,7 +170,7 @@ def canary(
     """
     from tfsctl.rollout.ab_test import check_sticky
     from tfsctl.rollout.front import operations, webhook
-    from tfsctl.rollout.front.rollout_state import RolloutPlan
+    from tfsctl.rollout.front.rollout_state import RolloutPlan, alpha_per_gate
     from tfsctl.rollout.gate.slow_requests import parse_slow_rule
     from tfsctl.rollout.shadow.shadow_state import ShadowPlan
 
@@ -176,13 +180,12 @@ def canary(
         raise InvalidInput("give percent=, or increasing steps= from 0.01 to 100", hint="steps=[1, 5, 25, 100]")
     if min_agreement is not None and not 0 < min_agreement < 1:
         raise InvalidInput(f"min_agreement={min_agreement:g} is not between 0 and 1", hint="min_agreement=0.98")
-    if not 0 < sample <= 1:
-        raise InvalidInput(f"a sample of {sample:g} is not a share", hint="sample=0.1")
+    check_sample(sample)
     rule = None if slow is None else parse_slow_rule(slow)
     if on_change is not None:
         webhook.check(on_change)
     front = operations.find_front(model, server=server)
-    gate_alpha = alpha / (1 + (rule is not None) + (min_agreement is not None))
+    gate_alpha = alpha_per_gate(alpha, slow=slow, min_agreement=min_agreement)
     needed = [min_requests or _needed_requests(one, rule, gate_alpha) for one in percentages]
     shadow = None
     if min_agreement is not None:

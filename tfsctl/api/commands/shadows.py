@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfsctl.api.commands.value_checks import check_sample
 from tfsctl.api.hints import python_errors
 from tfsctl.clients.connection import check_timeout
 from tfsctl.core.types import DEFAULT_SIGNATURE
-from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.errors import EngineError, NotFound
 from tfsctl.rollout.comparison.gates import check_gates, parse_gate
 from tfsctl.rollout.front import operations
 from tfsctl.rollout.shadow.shadow_state import MAX_ROWS, ShadowPlan, shadow_document
@@ -47,7 +48,10 @@ class Shadow:
             model = _report(self._front, state)["model"]
             found = None if state.shadow is None else operations.read_comparison(self._front, state.shadow)
             if found is None:
-                raise NotFound(f"the shadow of {model} has compared no requests yet")
+                raise NotFound(
+                    f"the shadow of {model} has compared no requests yet",
+                    hint="send requests to the front, and call comparison() again",
+                )
             found.gates.extend(check_gates(gates, found.numbers(), found.counts(), min_rows))
             return found
 
@@ -80,8 +84,7 @@ def shadow(
     predict requests, from 0 to 1, and `timeout_s` the time limit of each copy. Raises InvalidInput and NotFound if it
     cannot be started, EngineError if the new version does not load, and NotReadyInTime.
     """
-    if not 0 < sample <= 1:
-        raise InvalidInput(f"a sample of {sample:g} is not a share", hint="sample=0.1")
+    check_sample(sample)
     check_timeout("timeout_s", timeout_s)
     front = operations.find_front(model, server=server)
     if version is not None:
