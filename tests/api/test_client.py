@@ -139,7 +139,7 @@ def test_the_signature_of_a_body_is_used(echo: tfsctl.Client) -> None:
         echo.predict(body, signature="row")
 
 
-def test_answers_as_frames(echo: tfsctl.Client, tmp_path: Path) -> None:
+def test_frames_have_the_index_of_the_inputs(echo: tfsctl.Client, tmp_path: Path) -> None:
     """With the index of the DataFrame that was given; files, too."""
     frame = pd.DataFrame({"city": ["Bern", "Ulm"], "area": [1, 2]}, index=[10, 20])
     wanted = {"area": {10: 1.0, 20: 2.0}, "city": {10: "Bern", 20: "Ulm"}}

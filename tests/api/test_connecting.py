@@ -106,7 +106,7 @@ def test_connect_refuses_invalid_options(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.server
-def test_the_tls_of_a_server_that_was_found(tmp_path: Path) -> None:
+def test_the_certificate_of_a_server_that_was_found_is_trusted(tmp_path: Path) -> None:
     """Its certificate is trusted, so that nothing has to be named; a client certificate has to be."""
     with secure_server(tmp_path) as secure:
         server = secure.server
@@ -123,7 +123,7 @@ def test_the_tls_of_a_server_that_was_found(tmp_path: Path) -> None:
             assert client.predict(2.0)["x"].tolist() == [2.0]
 
 
-def test_a_profile_of_the_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_gives_the_url_model_and_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its URL, model and headers; a given model and headers take precedence."""
     file = tmp_path / "config.toml"
     file.write_text('[profiles.shop]\nurl = "http://far:8501/models"\nmodel = "m"\nheaders = { a = "1", b = "2" }\n')

@@ -171,7 +171,7 @@ def test_unfit_inputs_are_refused(wanted_by: Signature, value: Any, message: str
     assert hint in (None, caught.value.hint)
 
 
-def test_the_signature_of_a_body() -> None:
+def test_only_the_body_of_a_rest_request_names_a_signature() -> None:
     """Only the body of a REST request names a signature."""
     assert signature_name_of({"instances": [1], "signature_name": "row"}) == "row"
     assert signature_name_of({"instances": [1]}) is None

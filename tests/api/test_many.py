@@ -41,7 +41,7 @@ def ask(wanted_by: Signature, rows: Any, **options: Any) -> dict[str, np.ndarray
 
 
 @pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 5000])
-def test_rows_of_every_kind(count: int) -> None:
+def test_rows_of_every_kind_give_the_same_answers_in_order(count: int) -> None:
     """Generators, lists, arrays, Series, columns and DataFrames give the same answers, in order."""
     numbers = [float(n) for n in range(count)]
     frame = pd.DataFrame({"x": numbers, "other": None})
@@ -63,7 +63,7 @@ def test_rows_of_several_values_and_inputs() -> None:
     assert (two["area"].tolist(), two["city"].tolist()) == ([0, 1, 2], [b"0", b"1", b"2"])
 
 
-def test_columns_of_other_names(tmp_path: Path) -> None:
+def test_columns_with_other_names_are_read_with_the_argument_columns(tmp_path: Path) -> None:
     """`columns` names them, in DataFrames and in files."""
     frame = pd.DataFrame({"size": [1.5], "city": ["Bern"]})
     frame.to_csv(tmp_path / "houses.csv", index=False)
@@ -125,7 +125,7 @@ def test_an_error_of_the_iterable_is_its_own() -> None:
         ask(X, rows())
 
 
-def test_a_row_that_the_server_refuses() -> None:
+def test_a_row_that_the_server_refuses_is_named_by_its_number() -> None:
     """It is found by its number, although it was sent with others."""
 
     def predict(batch: RowBatch) -> Mapping[str, np.ndarray]:

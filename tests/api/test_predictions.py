@@ -58,7 +58,7 @@ def test_metadata_is_a_table() -> None:
     assert metadata._repr_html_().count("<td>&lt;x&gt;</td><td>float32</td><td>[batch, 3]</td>") == 2
 
 
-def test_outputs_as_a_frame() -> None:
+def test_a_frame_has_a_column_for_each_value_of_a_row() -> None:
     """A column per value of a row; larger rows are arrays in one column; strings are decoded."""
     outputs = {
         "score": np.array([1.0, 2.0]),
@@ -77,7 +77,7 @@ def test_outputs_as_a_frame() -> None:
     assert frame["text"].tolist() == ["ü", b"\xff"]
 
 
-def test_outputs_without_rows_are_no_frame() -> None:
+def test_outputs_without_one_value_per_row_do_not_become_a_frame() -> None:
     """A scalar beside rows is not repeated."""
     with pytest.raises(InvalidInput, match=r"do not have one value per row: y \[2\], loss \[\]"):
         frame_of_outputs({"y": np.zeros(2), "loss": np.zeros(())})

@@ -29,7 +29,7 @@ def grpc_version(channel: grpc.Channel, user: str | None) -> str:
 
 
 @pytest.mark.server
-def test_an_ab_test(front: Front, tmp_path: Path) -> None:
+def test_users_stay_on_their_version_and_their_outcomes_are_joined_with_it(front: Front, tmp_path: Path) -> None:
     """Users stay on their version over both protocols, and their outcomes are joined with exactly that version.
 
     The process of the front is killed meanwhile; no request is lost or counted twice.

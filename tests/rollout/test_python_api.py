@@ -45,7 +45,7 @@ def counted_requests(test: tfsctl.ABTest) -> int:
 
 
 @pytest.mark.server
-def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
+def test_rollouts_end_while_requests_are_recorded_from_python(front: Front, tmp_path: Path) -> None:
     """A canary is promoted, another one aborted, and an A/B test joined with outcomes, while requests are recorded."""
     connection, folder = front.connect(), tmp_path / "recording"
     with pytest.raises(tfsctl.NotFound, match="no rollout was started"):
@@ -87,7 +87,7 @@ def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_shadows(front: Front) -> None:
+def test_a_shadow_is_compared_and_stopped_from_python(front: Front) -> None:
     """A shadow is compared and stopped, and a canary with the gate of agreement has one of its own."""
     connection = front.connect()
     with pytest.raises(tfsctl.NotFound, match="no shadow of m was started"):

@@ -55,7 +55,7 @@ def test_all_outputs_must_agree() -> None:
     assert builder.parts()[""].agreement == 0.0
 
 
-def test_a_random_model_is_not_blamed() -> None:
+def test_rows_on_which_a_disagrees_with_itself_are_not_counted() -> None:
     """Rows for which A disagrees with itself are not counted, and not among the worst."""
     builder = ComparisonBuilder(TOLERANCE)
     a = np.array([1.0, 2.0, 3.0])
@@ -82,7 +82,7 @@ def test_slices_are_sorted_by_harm() -> None:
     assert parts["country=DE,device=pc"].agreement == 1.0
 
 
-def test_a_column_that_differs_in_every_row_is_no_slice() -> None:
+def test_a_column_with_a_different_value_in_every_row_is_refused_as_a_slice() -> None:
     """A column with a different value in every row is no slice."""
     with pytest.raises(InvalidInput, match="more than 1,000 values"):
         ComparisonBuilder(TOLERANCE, slices=[("id",)]).add(
@@ -104,7 +104,7 @@ def test_a_target_is_a_number_or_the_name_of_a_class(target: np.ndarray) -> None
     assert metrics["accuracy"].b == pytest.approx(2 / 3)
 
 
-def test_a_target_that_is_no_number() -> None:
+def test_error_of_a_target_that_is_not_a_number_names_column_and_value() -> None:
     """The error names the column, the value, and what to give."""
     builder = ComparisonBuilder(TOLERANCE, scoring=Scoring("binary", "label", "y", {}))
     with pytest.raises(InvalidInput, match="--target label: 'yes' is not a number") as error:

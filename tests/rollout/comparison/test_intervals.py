@@ -45,6 +45,6 @@ def test_mcnemar_is_the_two_sided_binomial_test(only_a: int, only_b: int) -> Non
     assert intervals.mcnemar(only_a, only_b) == pytest.approx(expected)
 
 
-def test_mcnemar_of_many_flips() -> None:
+def test_mcnemar_of_many_flips_is_near_the_exact_test() -> None:
     """The approximation is near the exact test."""
     assert intervals.mcnemar(6_000, 6_200) == pytest.approx(scipy.stats.binomtest(6_000, 12_200).pvalue, rel=0.01)

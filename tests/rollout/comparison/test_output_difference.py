@@ -60,7 +60,7 @@ def test_class_scores_agree_if_the_highest_class_is_the_same() -> None:
     assert found.summary()["top_5"] == 1.0
 
 
-def test_other_rows_of_numbers_are_no_class_scores() -> None:
+def test_embeddings_and_independent_probabilities_are_compared_as_numbers() -> None:
     """Embeddings and independent probabilities are compared as numbers."""
     assert output_kind(np.array([[0.7, 0.7]])) == "numbers"
     assert output_kind(np.array([[0.5], [0.5]])) == "numbers"
@@ -79,7 +79,7 @@ def test_other_shapes_never_agree() -> None:
     assert difference([[1.0, 2.0]], [[1.0]])[1:] == ([False], [math.inf])
 
 
-def test_memory_of_scalars() -> None:
+def test_only_outputs_with_one_number_per_row_are_kept() -> None:
     """16 bytes per row are kept of an output with one number per row, and none of a wider one."""
     scalars, wide = (OutputDifference("y", "numbers", Tolerance()) for _ in range(2))
     for _ in range(3):

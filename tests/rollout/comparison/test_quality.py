@@ -45,7 +45,7 @@ def test_metrics_of_a_binary_classifier() -> None:
         assert one.interval.low < one.delta < one.interval.high
 
 
-def test_binary_of_two_scores() -> None:
+def test_the_second_of_two_scores_is_the_probability_of_class_1() -> None:
     """The second of two scores is the probability of class 1."""
     target = np.array([0.0, 1.0, 1.0])
     output = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])

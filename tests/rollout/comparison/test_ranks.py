@@ -33,8 +33,8 @@ def test_rank_correlation_is_spearmans_with_ties(values: np.ndarray) -> None:
     assert ranks.spearman(values, other) == pytest.approx(scipy.stats.spearmanr(values, other).statistic)
 
 
-def test_rank_correlation_of_a_constant() -> None:
-    """It is not a number, and nothing is divided by zero."""
+def test_rank_correlation_of_a_constant_is_nan() -> None:
+    """Nothing is divided by zero."""
     assert math.isnan(ranks.spearman(np.ones(5), np.arange(5.0)))
     assert math.isnan(ranks.spearman(np.ones(1), np.ones(1)))
     assert len(ranks.average_ranks(np.empty(0))) == 0
@@ -53,7 +53,7 @@ def test_auc_is_the_area_under_the_roc_curve_with_ties(digits: int) -> None:
     assert math.isnan(ranks.roc_auc(np.ones(4, bool), np.arange(4.0)))
 
 
-def test_error_of_an_auc_difference() -> None:
+def test_standard_error_of_an_auc_difference_is_near_the_spread_of_resamples() -> None:
     """DeLong's standard error is near the spread of the differences of many resamples."""
     random = np.random.default_rng(11)
     target = random.random(400) < 0.4

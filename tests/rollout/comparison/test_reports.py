@@ -35,7 +35,7 @@ def test_thresholds_can_name_every_number_of_a_comparison(comparison: Comparison
     assert not comparison.passed
 
 
-def test_latency_of_pairs() -> None:
+def test_latency_ratio_of_a_slower_version_is_the_same_in_every_resample() -> None:
     """B takes twice as long, in every quantile and in every resample of the pairs."""
     times = np.random.default_rng(1).random(50)
     for one in latency.quantiles(times, 2 * times):

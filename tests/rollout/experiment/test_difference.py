@@ -60,7 +60,7 @@ def test_intervals_cover_the_truth() -> None:
     assert all(8 <= one <= 34 for one in misses)
 
 
-def test_a_split_that_does_not_fit() -> None:
+def test_an_unlikely_split_has_a_small_p_value() -> None:
     """Of 1,000 users half should be in each arm."""
     assert split_p_value(510, 490, 0.5) > 0.5
     assert split_p_value(600, 400, 0.5) < 1e-9

@@ -89,7 +89,7 @@ def test_a_large_log_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert update(log, tmp_path)[1][0] == 3
 
 
-def test_lines_written_just_before_the_log_is_replaced(
+def test_lines_written_just_before_the_log_is_replaced_are_counted(
     log: ExposureLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Envoy writes a line and opens a new file between two steps of the reader."""
@@ -154,7 +154,7 @@ def test_only_the_front_creates_the_database(tmp_path: Path) -> None:
     assert store.experiment() == "t"
 
 
-def test_keys_of_both_versions(tmp_path: Path) -> None:
+def test_keys_that_both_versions_answered_are_told_apart(tmp_path: Path) -> None:
     """They are told apart, however many keys are looked up at once."""
     store = ExposureStore(tmp_path / "db")
     store.begin("t", ABOUT)

@@ -60,7 +60,7 @@ def test_rows_of_one_key_are_averaged(store: ExposureStore, tmp_path: Path) -> N
         (None, {}, NotFound, "does not exist"),
     ],
 )
-def test_files_that_are_refused(
+def test_error_of_an_unusable_outcomes_file_names_the_row_or_column(
     store: ExposureStore, tmp_path: Path, content: str | None, options: dict[str, object], error: type, message: str
 ) -> None:
     """The error names the file, and the row or column."""

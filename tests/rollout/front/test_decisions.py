@@ -232,7 +232,7 @@ def test_a_shadow_is_served_by_the_other_slot(state: FrontState, spec: LaunchSpe
     assert (ended.shadow.status, ended.shadow.reason) == ("stopped", "the rollout has ended")
 
 
-def test_shadows_that_are_refused(state: FrontState, spec: LaunchSpec) -> None:
+def test_a_second_shadow_and_stopping_a_needed_one_are_refused(state: FrontState, spec: LaunchSpec) -> None:
     """Two versions at once, a shadow that a canary needs, and one that is not there."""
     shadowed = decisions.carry_out(state, spec, shadow_command())
     gated = decisions.carry_out(shadowed, spec, command("canary", GATED))
@@ -266,7 +266,9 @@ def test_the_operator_sees_the_hint_of_a_refused_command(state: FrontState, monk
 
 
 @pytest.mark.parametrize(("on_breach", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
-def test_a_canary_that_disagrees(state: FrontState, spec: LaunchSpec, on_breach: Any, status: str) -> None:
+def test_a_canary_that_disagrees_is_rolled_back_or_paused(
+    state: FrontState, spec: LaunchSpec, on_breach: Any, status: str
+) -> None:
     """It is rolled back or paused, without any error. A resumed one begins with a new shadow."""
     gated = with_samples(state, spec, replace(GATED, on_breach=on_breach), samples=40, log_evidence=6.0)
     after = advanced(gated, RequestCounts(90), RequestCounts(10))
@@ -332,7 +334,7 @@ def test_the_state_survives_its_file(state: FrontState, spec: LaunchSpec) -> Non
     assert read.slots == state.slots
 
 
-def test_statistics_of_envoy() -> None:
+def test_requests_of_both_protocols_are_added() -> None:
     """Requests of both protocols are added; those that ended without an answer are slow."""
     counters = {"upstream_rq_completed": 8, "upstream_rq_active": 1, "upstream_rq_total": 12, "upstream_rq_5xx": 2}
     entries = [{"name": f"cluster.a_rest_split.{name}", "value": value} for name, value in counters.items()]
@@ -350,7 +352,7 @@ def test_statistics_of_envoy() -> None:
     assert found.lost_copies == 7
 
 
-def test_counts_after_a_restart_of_envoy() -> None:
+def test_counts_begin_at_0_after_a_restart_of_envoy() -> None:
     """Its counters begin at 0 again."""
     assert RequestCounts(5, 1).since(RequestCounts(100, 2)) == RequestCounts(5, 1)
     assert RequestCounts(105, 3).since(RequestCounts(100, 2)) == RequestCounts(5, 1)

@@ -62,7 +62,7 @@ def test_the_threshold_of_quick_models_and_of_few_requests() -> None:
     assert histogram(np.zeros(999)).threshold_ms(parse_slow_rule("p99")) is None
 
 
-def test_the_difference_of_histograms() -> None:
+def test_the_difference_of_histograms_begins_at_0_after_a_restart_of_envoy() -> None:
     """A restart of Envoy begins at 0 again."""
     early, late = histogram(np.array([3, 3, 20])), histogram(np.array([3, 3, 3, 20, 150]))
 

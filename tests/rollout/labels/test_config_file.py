@@ -26,7 +26,7 @@ def test_the_file_stays_the_same_one(tmp_path: Path, old: str, new: str) -> None
     assert (file.read_text(), file.stat().st_ino) == (new, inode)
 
 
-def test_readers_see_one_of_both(tmp_path: Path) -> None:
+def test_readers_see_the_old_content_the_new_one_or_an_invalid_file(tmp_path: Path) -> None:
     """A reader sees the old content, the new one, or what no server takes for a configuration."""
     file = tmp_path / "models.config"
     models = [ModelConfig(name, f"/{name}", labels={"stable": 1}) for name in ("first", "second", "third")]
@@ -51,7 +51,7 @@ def test_readers_see_one_of_both(tmp_path: Path) -> None:
             messages.parse_text(protos.ModelServerConfig(), text, source="it")
 
 
-def test_a_file_that_is_gone(tmp_path: Path) -> None:
+def test_error_of_a_missing_config_file_names_it(tmp_path: Path) -> None:
     """The error names it."""
     with pytest.raises(RolloutError, match=r"cannot write .*gone: No such file"):
         write_in_place(tmp_path / "gone", "")

@@ -73,8 +73,8 @@ def test_steps_serve_the_versions_of_both_sides() -> None:
     assert (found.new_versions, found.released, found.served) == ({3}, [1], [2, 3])
 
 
-def test_steps_of_a_model_that_serves_all_versions() -> None:
-    """Nothing is loaded or released for it."""
+def test_a_model_that_serves_all_versions_loads_and_unloads_none() -> None:
+    """Nothing is loaded or unloaded for it."""
     before = model(ALL)
     found = steps(before, with_labels(before, [1, 2], {"stable": 1}), [1, 2])
 

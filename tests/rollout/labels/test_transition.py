@@ -25,8 +25,8 @@ AFTER = ModelConfig("m", "/m", VersionPolicy(specific=(1, 2)), {"stable": 2, "pr
 FIRST_STEPS = 3
 
 
-def test_promote_keeps_the_earlier_version_and_rollback_releases_the_new_one(tmp_path: Path) -> None:
-    """The earlier stable version stays loaded, and rollback releases the new one."""
+def test_promote_keeps_the_earlier_version_and_rollback_unloads_the_new_one(tmp_path: Path) -> None:
+    """The earlier stable version stays loaded, and rollback unloads the new one."""
     model = FakeModel(tmp_path)
     promoted = promote(model)
 
@@ -101,7 +101,7 @@ def test_require_blessing_reads_the_last_comparison(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refused", ["1", "2", "3"])
-def test_a_failed_step_restores_what_was(tmp_path: Path, refused: str) -> None:
+def test_a_failed_step_restores_the_previous_labels(tmp_path: Path, refused: str) -> None:
     """Whichever of the three calls the server refuses."""
     model = FakeModel(tmp_path, refused=refused)
     with pytest.raises(
@@ -114,7 +114,9 @@ def test_a_failed_step_restores_what_was(tmp_path: Path, refused: str) -> None:
     assert intent.read(model.key) is None
 
 
-def test_a_broken_version_restores_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_cannot_be_loaded_restores_the_previous_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is in the error."""
     monkeypatch.setattr(transition, "OLD_ERROR_S", 0.0)
     model = FakeModel(tmp_path, broken=(2,))

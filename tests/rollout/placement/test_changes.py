@@ -127,8 +127,8 @@ def test_a_version_that_was_not_promoted_is_not_served(server: Server) -> None:
 
 
 @pytest.mark.server
-def test_a_front_that_does_not_start(server: Server) -> None:
-    """The server goes on, and a second attempt works. A front that stops the server first has its ports, too."""
+def test_the_server_keeps_running_if_its_front_does_not_start(server: Server) -> None:
+    """A second attempt works. A front that stops the server first has its ports, too."""
     failed = server.run_cli("front", "m", "--wait-timeout", 0.1)
     assert (failed.code, "m is not ready in time" in failed.stderr) == (ExitCode.UNREACHABLE, True)
     assert [one["pid"] for one in server.run("ps")["servers"]] == [server.record["pid"]]
@@ -149,7 +149,7 @@ def test_a_front_that_does_not_start(server: Server) -> None:
 
 
 @pytest.mark.server
-def test_a_front_on_other_ports(server: Server) -> None:
+def test_a_front_on_other_ports_leaves_the_server_its_own(server: Server) -> None:
     """The server keeps its own. A front that was killed can be restarted."""
     fronted = server.run("front", "m", "--rest-port", 0, "--grpc-port", 0)
     assert fronted["name"] == "m-front"
@@ -179,7 +179,7 @@ def test_without_a_server_there_is_nothing_to_put_a_front_before(run_cli: RunCli
 
 
 @pytest.mark.parametrize("server", [ProcessRef(12, "a 3"), ContainerRef("4567")])
-def test_the_predecessor_in_the_environment(server: ProcessRef | ContainerRef) -> None:
+def test_the_predecessor_is_read_from_the_environment_as_it_was_written(server: ProcessRef | ContainerRef) -> None:
     """It is read as it was written."""
     found = handover.from_variable(handover.to_variable(server, stop=True)[handover.VARIABLE])
     assert found == handover.Predecessor(server, stop=True)

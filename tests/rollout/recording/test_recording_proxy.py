@@ -156,7 +156,9 @@ def test_a_stuck_disk_stops_no_client(server: ServerRecord, tmp_path: Path, monk
 
 
 @pytest.mark.server
-def test_a_server_that_has_gone(server: ServerRecord, tmp_path: Path, run_cli: RunCli) -> None:
+def test_requests_to_a_server_that_has_ended_are_recorded_as_unavailable(
+    server: ServerRecord, tmp_path: Path, run_cli: RunCli
+) -> None:
     """Its requests fail as UNAVAILABLE, and are recorded as that. The proxy cannot listen on a port in use."""
     folder = tmp_path / "recording"
     with proxy(server, folder) as (port, _):

@@ -45,7 +45,7 @@ def test_times_are_those_of_the_index(tmp_path: Path) -> None:
         list(paced_requests(path))
 
 
-def test_pace_and_concurrency() -> None:
+def test_no_request_is_sent_early_or_above_the_concurrency() -> None:
     """No request is sent before its time, and no more than allowed are under way."""
     log, lock, under_way, most = protos.PredictionLog(), threading.Lock(), 0, 0
 

@@ -51,7 +51,7 @@ def test_stability_index_of_numbers() -> None:
     assert stability_index(training, missing) > 1
 
 
-def test_range_and_vocabulary() -> None:
+def test_shares_out_of_range_and_vocabulary_are_nan_where_undefined() -> None:
     """Shares of the recorded values; NaN where they mean nothing."""
     assert out_of_range(numbers(0, 10), numbers(-1, 0, 5, 10, 11)) == pytest.approx(0.4)
     assert math.isnan(out_of_vocabulary(numbers(0, 10), numbers(1)))

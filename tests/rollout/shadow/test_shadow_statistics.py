@@ -70,7 +70,9 @@ def test_a_failure_of_b_alone_disagrees(statistics: ShadowStatistics) -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), ([1, 2, 3], [1, 2]), ([], [])])
-def test_answers_without_a_row_in_common(statistics: ShadowStatistics, a: Any, b: Any) -> None:
+def test_answers_without_a_common_batch_dimension_count_as_one_row(
+    statistics: ShadowStatistics, a: Any, b: Any
+) -> None:
     """A scalar, different numbers of rows, no rows: the request is one row."""
     statistics.add(answers(a, b))
     found = statistics.progress()
@@ -117,7 +119,7 @@ def test_the_comparison_survives_its_file(statistics: ShadowStatistics, tmp_path
     assert files.read_comparison("other") is None
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_missing_files_and_those_of_another_version_are_read_as_none(tmp_path: Path) -> None:
     """None yet, or those of another version of tfsctl."""
     files = CollectorFiles(tmp_path)
     assert files.read_progress() is None
