@@ -383,6 +383,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "remove --version or the other option",
         "send requests, and try again: tfsctl shadow {}",
         "tfsctl ab NAME 3=50 4=50",
+        "tfsctl ab {} --server {} --stop",
         "tfsctl ab {} 3=50 4=50",
         "tfsctl ab {} {}=50 {}=50",
         "tfsctl canary {} --version N --percent 10 starts one",

@@ -306,10 +306,22 @@ def test_copies_are_not_recorded(state: FrontState, spec: LaunchSpec) -> None:
         (shadowed, command("canary")),
         (recorded, command("canary", GATED)),
         (running(recorded), shadow_command()),
-        (decisions.carry_out(state, spec, command("canary", GATED)), record),
     ):
-        with pytest.raises(InvalidInput, match="would be"):
+        with pytest.raises(InvalidInput, match="would be, too") as caught:
             decisions.carry_out(current, spec, refused)
+        assert caught.value.hint == "tfsctl record front --model m --stop"
+    with pytest.raises(InvalidInput, match="would be recorded"):
+        decisions.carry_out(decisions.carry_out(state, spec, command("canary", GATED)), spec, record)
+
+
+def test_a_canary_during_an_ab_test_is_refused_with_the_command_that_ends_it(
+    state: FrontState, spec: LaunchSpec
+) -> None:
+    """The test could not be continued after a canary."""
+    tested = running(state, RolloutPlan("m", 2, (50.0,), None, (1,), experiment="id"))
+    with pytest.raises(InvalidInput, match="an A/B test of versions 1 and 2 of m is running") as caught:
+        decisions.carry_out(tested, spec, command("canary"))
+    assert caught.value.hint == "tfsctl ab m --server front --stop"
 
 
 def test_the_gates_share_alpha() -> None:

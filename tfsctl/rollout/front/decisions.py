@@ -56,7 +56,7 @@ def _start_rollout(state: FrontState, spec: LaunchSpec, command: Mapping[str, An
     """Start a rollout, or give the running one of the same version another plan."""
     plan = from_document(RolloutPlan, command["plan"])
     if state.rollout is not None and state.rollout.is_active:
-        return _with_plan(state, state.rollout, plan, command)
+        return _with_plan(state, state.rollout, plan, spec, command)
     shadow_decisions.check_version(state, spec, plan.model, plan.version)
     shadow = state.shadow
     if shadow is None or not shadow.is_active:
@@ -68,16 +68,19 @@ def _start_rollout(state: FrontState, spec: LaunchSpec, command: Mapping[str, An
     stable = state.versions[plan.model]
     rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_fixed_threshold(plan))
     started = replace(state, rollout=rollout)
-    shadow_decisions.refuse_recorded_copies(started)
+    shadow_decisions.refuse_recorded_copies(started, spec)
     return started
 
 
-def _with_plan(state: FrontState, running: Rollout, plan: RolloutPlan, command: Mapping[str, Any]) -> FrontState:
+def _with_plan(
+    state: FrontState, running: Rollout, plan: RolloutPlan, spec: LaunchSpec, command: Mapping[str, Any]
+) -> FrontState:
     """The state whose running rollout begins the first step of a new plan. Raises InvalidInput if it is another rollout."""
     if running.plan.experiment is not None and running.plan.experiment != plan.experiment:
         raise InvalidInput(
             f"an A/B test of versions {running.from_version} and {running.plan.version} of {running.plan.model} is "
-            f"running (started by {running.operator})"
+            f"running (started by {running.operator})",
+            hint=f"tfsctl ab {running.plan.model} --server {spec.name} --stop",
         )
     is_same = (running.plan.model, running.plan.version, running.plan.experiment) == (
         plan.model,
@@ -94,7 +97,7 @@ def _with_plan(state: FrontState, running: Rollout, plan: RolloutPlan, command: 
     if plan.min_agreement is not None and not keeps_samples:
         state = _with_own_shadow(state, command)
     changed = replace(state, rollout=replace(restarted, plan=plan, slow_ms=slow_ms))
-    shadow_decisions.refuse_recorded_copies(changed)
+    shadow_decisions.refuse_recorded_copies(changed, spec)
     return changed
 
 

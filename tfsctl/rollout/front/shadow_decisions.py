@@ -60,7 +60,7 @@ def start_shadow(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]
         if rollout.plan.min_agreement is not None:
             raise InvalidInput(f"the canary of version {plan.version} of {plan.model} has its own shadow")
         started = with_shadow(state, plan, command["operator"])
-        refuse_recorded_copies(started)
+        refuse_recorded_copies(started, spec)
         return started
     check_version(state, spec, plan.model, plan.version)
     if shadow is None or not shadow.is_active:
@@ -107,11 +107,14 @@ def has_canary_with_shadow(state: FrontState) -> bool:
     return rollout is not None and rollout.is_active and shadow is not None and shadow.is_active
 
 
-def refuse_recorded_copies(state: FrontState) -> None:
+def refuse_recorded_copies(state: FrontState, spec: LaunchSpec) -> None:
     """Raise InvalidInput if the copies of a shadow would be recorded."""
     if state.recordings and has_canary_with_shadow(state):
         models = ", ".join(state.recordings)
-        raise InvalidInput(f"the requests of {models} are being recorded, and copies of the shadow would be, too")
+        raise InvalidInput(
+            f"the requests of {models} are being recorded, and copies of the shadow would be, too",
+            hint="; ".join(f"tfsctl record {spec.name} --model {model} --stop" for model in state.recordings),
+        )
 
 
 def without_idle_shadow(old: FrontState, new: FrontState) -> FrontState:
