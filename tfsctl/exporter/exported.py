@@ -23,24 +23,24 @@ CHECK_TIMEOUT_S = 300.0  # the largest models load within minutes; a model that 
 class SignatureCheck:
     """The result of running one signature of the written version.
 
-    - `inputs`: the rows it ran on: the samples of the source, synthetic rows, or none if it could not be run.
+    - `input_kind`: the rows it ran on: the samples of the source, synthetic rows, or none if it could not be run.
     - `max_difference`: the largest absolute difference from the source model's outputs; None if not compared.
     - `row_independent`: whether each output row depends on its own input row only; None if unknown.
     - `row_tests`: the runs that showed it; None if there were none.
-    - `trial`: the inputs of the run by name; empty if it could not be run.
+    - `input_arrays`: the inputs of the run by name; empty if it could not be run.
     - `changes_state`: whether a run changes variables, which later runs read.
     - `first_run_s`, `run_s`: seconds of the first run and the median of later ones; None if there were none.
     - `features`: the features that the signature parses from its tf.Example records; None if it parses none.
     """
 
     signature: str
-    inputs: Literal["samples", "synthetic", "none"]
+    input_kind: Literal["samples", "synthetic", "none"]
     rows: int = 0
     max_difference: float | None = None
     row_independent: bool | None = None
     notes: tuple[str, ...] = ()
     row_tests: RowIndependence | None = None
-    trial: NamedArrays = field(default_factory=dict, repr=False, compare=False)
+    input_arrays: NamedArrays = field(default_factory=dict, repr=False, compare=False)
     changes_state: bool = False
     first_run_s: float | None = None
     run_s: float | None = None
@@ -49,15 +49,15 @@ class SignatureCheck:
     @property
     def ran(self) -> bool:
         """Whether the signature could be run."""
-        return self.inputs != "none"
+        return self.input_kind != "none"
 
     def as_json(self) -> dict[str, object]:
         """The check for the manifest, which holds `signature` and `row_independent` elsewhere."""
         return {
             "ran": self.ran,
-            "inputs": self.inputs,
+            "inputs": self.input_kind,
             "rows": self.rows,
-            "shapes": {name: list(array.shape) for name, array in self.trial.items()},
+            "shapes": {name: list(array.shape) for name, array in self.input_arrays.items()},
             "max_difference": self.max_difference,
             "first_run_s": self.first_run_s,
             "run_s": self.run_s,

@@ -91,23 +91,23 @@ def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]
     }
     if check.features is not None:
         document["features"] = {name: spec.as_json() for name, spec in check.features.items()}
-    if check.inputs == "samples":
-        document["samples"] = sample_rows(signature, check.trial)
+    if check.input_kind == "samples":
+        document["samples"] = sample_rows(signature, check.input_arrays)
     return document
 
 
-def sample_rows(signature: Signature, trial: NamedArrays) -> list[dict[str, object]]:
+def sample_rows(signature: Signature, inputs: NamedArrays) -> list[dict[str, object]]:
     """The first rows of the samples, each as the JSON value of every input. An input without rows is repeated in each.
 
     Rows that are too long to read, such as images, are skipped.
     """
     batched = {spec.name for spec in signature.inputs if has_batch(spec)}
-    count = max((len(trial[name]) for name in batched if trial[name].ndim), default=1)
+    count = max((len(inputs[name]) for name in batched if inputs[name].ndim), default=1)
     rows = []
     for number in range(min(count, _MAX_SAMPLE_ROWS)):
         row = {
             name: json_tensors.to_json(np.asarray(array[number], array.dtype) if name in batched else array)
-            for name, array in _readable(trial).items()
+            for name, array in _readable(inputs).items()
         }
         if len(json.dumps(row)) <= _MAX_SAMPLE_CHARS:
             rows.append(row)
@@ -119,11 +119,11 @@ def has_batch(spec: TensorSpec) -> bool:
     return spec.shape is None or spec.shape[:1] == (None,)
 
 
-def _readable(trial: NamedArrays) -> NamedArrays:
+def _readable(inputs: NamedArrays) -> NamedArrays:
     """The arrays with float32 values that have as few digits as a float32 needs."""
     return {
         name: array.astype(np.str_).astype(np.float64) if array.dtype in (np.float32, np.float16) else array
-        for name, array in trial.items()
+        for name, array in inputs.items()
     }
 
 

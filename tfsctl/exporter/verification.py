@@ -184,7 +184,7 @@ class _SignatureChecker:
             row_independent=row_tests.verdict if row_tests is not None else None,
             notes=tuple(self._notes),
             row_tests=row_tests,
-            trial=trial.inputs,
+            input_arrays=trial.inputs,
             changes_state=changes_state,
             first_run_s=first_run_s,
             run_s=None if changes_state else _median_run_s(self._process, self._signature.name, trial.inputs),

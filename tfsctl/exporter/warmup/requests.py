@@ -41,9 +41,9 @@ def requests_of_checks(name: str, checks: Iterable[SignatureCheck]) -> list[prot
     for check in checks:
         if not check.ran or check.changes_state:
             continue
-        batches = [check.trial]
-        if check.rows > 1 and all(array.ndim and len(array) == check.rows for array in check.trial.values()):
-            batches.insert(0, {alias: array[:1] for alias, array in check.trial.items()})
+        batches = [check.input_arrays]
+        if check.rows > 1 and all(array.ndim and len(array) == check.rows for array in check.input_arrays.values()):
+            batches.insert(0, {alias: array[:1] for alias, array in check.input_arrays.items()})
         found += [_predict_log(name, check.signature, inputs) for inputs in batches]
     return found[:MAX_REQUESTS]
 
