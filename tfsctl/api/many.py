@@ -33,7 +33,7 @@ _CHUNK_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class ManyOptions:
-    """How rows are read and sent. None: `batch_size` and `concurrency` are tuned, `format` is told by the file.
+    """How rows are read and sent. None: `batch_size` and `concurrency` are tuned, `format` is recognized by the suffix.
 
     `show` is called with the progress.
     """

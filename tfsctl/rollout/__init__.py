@@ -1,1 +1,1 @@
-"""Versions in production: what is there, labels, comparisons of two versions, and gradual rollouts."""
+"""Versions in production: their inventory, labels, comparisons of two versions, recordings, and gradual rollouts."""

@@ -203,7 +203,7 @@ def _combined(
     versions: Mapping[int, ModelVersion],
     reports: Sequence[tuple[ServerOfModel, Mapping[int, ServedBy]]],
 ) -> ModelInventory:
-    # The states of versions that are neither on disk nor loaded are of no use.
+    # A version that is neither on disk nor loaded (END) is not listed.
     known = {*versions, *(version for _, states in reports for version, one in states.items() if one.state != "END")}
     combined = []
     for version in sorted(known):

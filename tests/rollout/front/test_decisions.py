@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.errors import ExitCode, InvalidInput, NotFound
+from tfsctl.errors import ExitCode, InvalidInput, NotFound, TfsctlError
 from tfsctl.rollout.front import decisions, operations, rollout_report, shadow_decisions
 from tfsctl.rollout.front.envoy import admin
 from tfsctl.rollout.front.envoy.admin import RequestCounts
@@ -93,7 +93,7 @@ def test_a_canary_is_served_by_the_other_slot(state: FrontState, spec: LaunchSpe
     ],
 )
 def test_the_error_of_an_impossible_version_names_it(
-    state: FrontState, spec: LaunchSpec, version: int, error: type[Exception], message: str
+    state: FrontState, spec: LaunchSpec, version: int, error: type[TfsctlError], message: str
 ) -> None:
     """The error names the version."""
     with pytest.raises(error, match=message) as caught:
@@ -276,7 +276,7 @@ def test_a_canary_that_disagrees_is_rolled_back_or_paused(
     assert after.rollout is not None
     assert after.shadow is not None
     assert after.rollout.status == status
-    assert "80.00% of 40 shadowed requests, at least 0.95 was asked for" in after.rollout.reason
+    assert "80.00% of 40 shadowed requests, and the minimum is 0.95" in after.rollout.reason
     if status == "paused":
         resumed = decisions.carry_out(after, spec, command("resume"))
         assert resumed.shadow is not None

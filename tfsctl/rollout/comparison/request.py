@@ -69,7 +69,7 @@ class ComparisonRequest:
         return self.file or SAMPLES
 
     def check(self) -> None:
-        """Raise InvalidInput for values that are wrong whatever the models are."""
+        """Raise InvalidInput for values that are wrong for any model."""
         if (self.target is None) != (self.task is None):
             given, missing = ("--target", "--task TASK") if self.target else ("--task", "--target COLUMN")
             raise InvalidInput(f"{given} needs {missing}", hint=f"--target COLUMN --task {', '.join(TASKS)}")

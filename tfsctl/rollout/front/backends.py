@@ -60,7 +60,7 @@ class Backends:
         return children.start_detached(name, embedded.command(server_spec), variables)
 
     def apply_recordings(self, state: SlotState) -> None:
-        """Have a running server record what the state of its slot says. Returns when ended recordings are complete.
+        """Apply the recordings in the state of a slot to its running server. Returns when ended ones are complete.
 
         Raises ServerUnreachable if it does not listen yet, RequestRejected if it refuses.
         """

@@ -169,8 +169,8 @@ def _disagreement(rollout: Rollout, shadow: Shadow | None) -> str:
         return ""
     agreement = 1 - found.disagreeing / found.samples
     return (
-        f"too few predictions agree with stable: {agreement:.2%} of {found.samples} shadowed requests, at least "
-        f"{rollout.plan.min_agreement:.4g} was asked for (e-value {e_value(found.log_evidence):.4g})"
+        f"too few predictions agree with stable: {agreement:.2%} of {found.samples} shadowed requests, and the "
+        f"minimum is {rollout.plan.min_agreement:.4g} (e-value {e_value(found.log_evidence):.4g})"
     )
 
 

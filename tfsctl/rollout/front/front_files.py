@@ -59,7 +59,7 @@ class SlotState:
 
 @dataclass(frozen=True, slots=True)
 class FrontState:
-    """Everything that a front needs to go on after it was killed.
+    """The whole state of a front. If it was killed, it continues from this state when it is started again.
 
     - `slots`: both servers; `stable_slot` is the one of the stable versions
     - `versions`: for each model the version that it answers with
@@ -114,7 +114,7 @@ class FrontState:
 
     @property
     def is_recording_settled(self) -> bool:
-        """Whether all running servers record what they should."""
+        """Whether all running servers have applied the recordings that are set for them."""
         running = {slot: one for slot, one in self.slots.items() if one.process is not None}
         return all(one.recordings == self.recordings_of(slot) for slot, one in running.items())
 

@@ -1,4 +1,4 @@
-"""The state of one rollout as a value: its plan, its step, what was counted, and how it ended."""
+"""The state of one rollout as a value: its plan, its step, its counts, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTHING = RequestCounts()
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """What the operator asked for.
+    """The settings of a rollout, which the operator chose.
 
     - `steps`: percentages of the traffic, in order
     - `interval_s`: the least duration of a step; None: the rollout stays at its last step until `promote`

@@ -121,7 +121,7 @@ class Supervisor:
         self._store.update(done)
 
     def _apply_recordings(self) -> None:
-        """Tell the servers what to record. One that does not listen yet is told later."""
+        """Apply changed recordings to the servers. A server that does not listen yet gets them later."""
         now = time.monotonic()
         for slot, one in self._state.slots.items():
             if one.process is None or one.recordings == self._state.recordings_of(slot) or now < self._next_recordings:

@@ -1,6 +1,6 @@
 """How many requests the gate needs until it detects a broken canary: a simulation with a fixed seed.
 
-A rollout prints this before each step, so that everybody knows what the step can detect.
+`tfsctl canary` prints this for each step before a rollout, so that operators see what the step can detect.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def file_prefix(folder: Path, model: str) -> str:
 
 
 class IndexReader:
-    """Counts what is added to the index files of a recording after it has begun."""
+    """Counts the requests that are added to the index files of a recording after it has begun."""
 
     def __init__(self, folder: Path, model: str) -> None:
         self._folder, self._pattern = folder, f"{valid_name(model)}-*.jsonl"

@@ -18,7 +18,7 @@ ValueKind = Literal["number", "category", "text"]
 
 MAX_VALUES = 1_000_000  # of an input that are kept for the bins; more are sampled
 MAX_VOCABULARY = 10_000  # values of an input with more different ones are text
-_MIN_REPEATS = 2  # how often a value of a category is there on average
+_MIN_REPEATS = 2  # text whose values occur at least this often on average is a category
 _BINS = 10
 _TOP_CATEGORIES = 50
 _SMOOTHING = 0.5  # added to the count of each bin, so that no share is 0

@@ -27,7 +27,7 @@ class BothVersions:
         return self._metadata
 
     def send(self, call: CopiedCall, statistics: ShadowStatistics) -> None:
-        """Send a request, and count what is answered. Raises nothing that the servers can cause."""
+        """Send a request, and add the answers to the statistics. Errors of the servers are counted, not raised."""
         self._is_b_first = not self._is_b_first
         order = (1, 0) if self._is_b_first else (0, 1)
         found: dict[int, Prediction | None] = {side: self._predict(side, call) for side in order}

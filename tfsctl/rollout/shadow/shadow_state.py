@@ -14,7 +14,7 @@ MAX_ROWS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class ShadowPlan:
-    """What the operator asked for.
+    """The settings of a shadow, which the operator chose.
 
     - `sample`: the share of the predict requests that are copied
     - `atol`, `rtol`: the tolerance within which two numbers agree
@@ -91,7 +91,7 @@ class Shadow:
         return replace(self, status=status, reason=reason, ended_at=time.time())
 
     def begun_again(self) -> Shadow:
-        """The same shadow without what it has counted."""
+        """The shadow started again: the same plan with a new id, and without counts."""
         return Shadow(self.plan, self.from_version, self.operator, time.time())
 
 

@@ -52,7 +52,7 @@ class ShadowStatistics:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many rows are compared as were asked for."""
+        """Whether `max_rows` of the plan are compared."""
         return self._progress.rows >= self._plan.max_rows
 
     @property
