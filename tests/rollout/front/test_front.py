@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from cli_runner import RunCli
 from fronts import Front, Load
-from waiting import wait_for
+from waiting import eventually, wait_for
 
 from tfsctl.programs import processes
 from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
@@ -163,6 +165,12 @@ def _first_envoy_is_killed(run_cli: RunCli) -> Iterator[None]:  # noqa: ARG001 -
 
 @pytest.mark.usefixtures("_first_envoy_is_killed")
 def test_envoy_that_is_killed_at_once_comes_back(front: Front) -> None:
-    """The front becomes ready with another Envoy."""
-    assert front.ask(front.connect())[0] == 200
-    assert front.state()["envoy_starts"] == 2
+    """The front becomes ready with another Envoy. On a busy machine, `serve` may return before the first one is killed."""
+    eventually(lambda: front.state()["envoy_starts"], 2)
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError, HTTPException):
+            return bool(front.ask(front.connect())[0] == 200)
+        return False
+
+    wait_for(answers)
