@@ -121,6 +121,14 @@ def test_duplicate_keys_are_kept_by_all_readers(beside: str) -> None:
     assert type_name(bytes_twice) == "Object"
 
 
+@pytest.mark.parametrize("body", [b"-400e", b" 1.", b"1e+]"])
+def test_an_incomplete_number_is_an_error_in_all_readers(body: bytes) -> None:
+    """It is not a number that is followed by other text."""
+    for read in READERS:
+        with pytest.raises(ServingError, match=r"JSON Parse error: Miss (exponent|fraction part) in number"):
+            read(body)
+
+
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE+-\\u tfn', max_size=60).map(str.encode))
 def test_hostile_bodies_never_crash(body: bytes) -> None:
     """Any bytes are a value or an INVALID_ARGUMENT."""

@@ -25,6 +25,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_VALUES = 10_000_000  # each takes up to a hundred bytes as a Python object
 MAX_CONTAINERS = 5_000_000  # each takes some hundred bytes, of two or three in the document
 _MAX_EXACT_BYTES = 1024 * 1024  # the exact reader takes microseconds for each value
+_NUMBER = re.compile(rb"[ \n\r\t]*[-0-9]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON skips any of its bytes
 
@@ -110,7 +111,8 @@ def parse_unusual(body: bytes) -> Json:
     byte_order_mark = _BOM.match(body)
     start = byte_order_mark.end() if byte_order_mark else 0
     failed_at = start
-    if b"\0" not in body and not _SURROGATE.search(body):  # a NUL ends the document, half a surrogate pair is an error
+    # A NUL ends the document. Half a surrogate pair is an error, and so is `1e` or `1.`, which is a 1 and more text here.
+    if b"\0" not in body and not _SURROGATE.search(body) and not _NUMBER.match(body, start):
         text = body[start:].decode("utf-8", "surrogateescape").lstrip(WHITESPACE)
         try:
             return _lenient_decoder.raw_decode(text)[0]
