@@ -176,6 +176,32 @@ def test_colons_in_json_lines_are_not_names(tmp_path: Path) -> None:
     assert read(tmp_path / "t.jsonl", TEXT) == {"text": [b'at 10:30: "x": 1', b"a", b'": ":']}
 
 
+@pytest.mark.parametrize("content", ["1\n2\n", "5.1,3.5,1.4\n1,2,3\n", "1,1e400,3\n1,2,3\n", "3,1,2\n1,2,3\n"])
+def test_a_first_line_of_numbers_is_not_a_header(tmp_path: Path, content: str) -> None:
+    """The first row would be lost without a word."""
+    (tmp_path / "rows.csv").write_text(content)
+    inputs = TensorSpec("x", "float32", (None, 3) if "," in content else (None,))
+    with pytest.raises(InvalidInput, match=r"the first line of rows\.csv has ") as refused:
+        read(tmp_path / "rows.csv", Signature("s", (inputs,), ()))
+    assert refused.value.hint == "add --no-header if the first line is a row"
+
+
+@pytest.mark.parametrize("header", ["0,1,2", "1,2,3", "a,b,c"])
+def test_columns_by_their_order(tmp_path: Path, header: str) -> None:
+    """Consecutive integers, as pandas writes them, are names."""
+    (tmp_path / "rows.csv").write_text(f"{header}\n4,5,6\n")
+    vector = Signature("s", (TensorSpec("x", "float32", (None, 3)),), ())
+    assert read(tmp_path / "rows.csv", vector) == {"x": [[4, 5, 6]]}
+
+
+def test_a_missing_column_and_a_number_as_a_name(tmp_path: Path) -> None:
+    """The first line may be a row."""
+    (tmp_path / "rows.csv").write_text("50,Paris\n40,Lyon\n")
+    with pytest.raises(InvalidInput, match="no column 'area'") as refused:
+        read(tmp_path / "rows.csv", PAIRS)
+    assert refused.value.hint.startswith("add --no-header if the first line is a row; ")
+
+
 def test_a_header_that_is_not_utf8(tmp_path: Path) -> None:
     """No column can be matched by a name that cannot be read."""
     (tmp_path / "x.csv").write_bytes(b"caf\xe9\na\n")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 FILES: dict[str, bytes] = {
     "rows.csv": b"x\n1\n2\n",
+    "numbers.csv": b"1\n2\n",
+    "headless.csv": b"50,Paris\n40,Lyon\n",
     "rows.dat": b"x\n1\n2\n",
     "rows.json": b'[{"x": 1}]',
     "lines.json": b'{"x": 1}\n{"x": 2}\n',
@@ -157,6 +159,8 @@ WITH_SERVER: list[Scenario] = [
     ("remove it, or add --format csv", f"{HALF} --file rows.json --delimiter ';'", f"{HALF} --file rows.json"),
     ("rename the column in the file", f"{ECHO} --signature two --file two.csv --keep area", f"{ECHO} --signature two --file two.csv"),
     ("--keep {} keeps the others", f"{ECHO} --signature two --file three.csv --keep area,id", f"{ECHO} --signature two --file three.csv {{option}}"),
+    ("add --no-header if the first line is a row", f"{HALF} --file numbers.csv", f"{HALF} --file numbers.csv --no-header"),
+    ("add --no-header if the first line is a row; {}", "predict --model house_price --file headless.csv", "predict --model house_price --file headless.csv --no-header --column area=1 --column city=2"),
     ("did you mean {}?", f"{HALF} --file rows.cvs", f"{HALF} --file rows.csv"),
     ("--format jsonl reads a JSON value from each line", f"{HALF} --file lines.json", f"{HALF} --file lines.json --format jsonl"),
     ("put it in quotes: '…'", f"{HALF} --raw '{{\"instances\":' '[1]}}'", f"{HALF} --raw '{{\"instances\": [1]}}'"),

@@ -19,6 +19,7 @@ from tfsctl.data.blocks import Block, CellFormat, RowSource, UnreadableValue
 from tfsctl.data.cells import column_array, kept_array, row_spec, value_array
 from tfsctl.data.csv_format import DELIMITERS
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.literals import parse_number
 from tfsctl.inputs.predict_inputs import describe_inputs
 
 MAX_REJECT_VALUES = 1000  # a rejected row with more values is listed without them
@@ -75,6 +76,8 @@ def shape_rows(
     for block in source.blocks():
         if matched is None and block.names:
             matched = match_columns(block.names, signature, source.name, renamed or {}, keep)
+            if block.is_text:
+                _check_header(block.names, matched, source.name)
             if matched.unused:
                 note(f"{source.name}: no input uses the columns {', '.join(matched.unused)}")
         if not block.count:
@@ -121,12 +124,37 @@ def match_columns(
             elif names[0] == "1":  # a file without a header
                 hint = " ".join(f"--column {spec.name}={at}" for at, spec in enumerate(signature.inputs, 1))
                 hint += " names the columns"
+            elif any(_number(one) is not None for one in names):
+                hint = f"add --no-header if the first line is a row; {hint}"
             raise InvalidInput(
                 f"{source} has no column {renamed.get(name, name)!r} ({have}); {describe_inputs(signature)}", hint=hint
             )
     kept = _kept_columns(names, signature, source, keep)
     used = {column for found in columns.values() for column in found} | set(kept.values())
     return ColumnMatch(columns, tuple(name for name in names if name not in used), kept)
+
+
+def _check_header(names: Sequence[str], matched: ColumnMatch, source: str) -> None:
+    """Raise InvalidInput if columns were matched by their order, and the first line has numbers instead of names.
+
+    Consecutive integers are names: pandas writes them for columns without names, and they stand for a missing header.
+    """
+    numbers = [_number(name) for name in names]
+    if len(names) < 2 or tuple(names) not in matched.columns.values() or None in numbers:
+        return
+    if [number - at for at, number in enumerate(numbers) if isinstance(number, int)] != [numbers[0]] * len(names):
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise InvalidInput(
+            f"the first line of {source} has numbers, not names: {shown}",
+            hint="add --no-header if the first line is a row",
+        )
+
+
+def _number(name: str) -> int | float | None:
+    try:
+        return parse_number(name)
+    except InvalidInput:  # one that is too large
+        return float("inf")
 
 
 def _kept_columns(names: Sequence[str], signature: Signature, source: str, keep: KeptColumns) -> dict[str, str]:

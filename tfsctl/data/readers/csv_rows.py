@@ -106,6 +106,11 @@ class CsvRows:
         _check_header("".join(header), self.name)
         if not header:
             raise InvalidInput(f"{self.name} is empty: the first line must name the columns")
+        if header == ("1",):  # the name of the only column of a file without a header
+            raise InvalidInput(
+                f"the first line of {self.name} has a number, not a name: 1",
+                hint="add --no-header if the first line is a row",
+            )
         twice = next((name for name in header if header.count(name) > 1), None)
         if twice is not None:
             raise InvalidInput(
