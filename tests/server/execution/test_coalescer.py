@@ -463,7 +463,7 @@ def test_a_version_that_is_unloaded_is_not_kept_until_the_deadlines_of_its_reque
         unloaded = Harness()
         for seconds in range(10):
             await unloaded.submit(1.0, deadline_s=time.monotonic() + 1000 + seconds).answer
-        await asyncio.to_thread(unloaded.coalescer.close)
+        unloaded.coalescer.close()  # in this thread: another one keeps the method for a moment after it has returned
         coalescer = weakref.ref(unloaded.coalescer)
         del unloaded
         gc.collect()
