@@ -304,6 +304,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "tfsctl stop {}, and tfsctl serve PATH again",
         "tfsctl {} NAME",
         "tfsctl-model-server --help lists its flags",
+        "cd to another directory",
         "use a duration or a time, e.g. --since 10m",
         "use a longer --timeout SECONDS",
     ],

@@ -6,6 +6,7 @@ The commands are listed in `registry.py` and are in `commands/`.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -105,6 +106,14 @@ def _with_possible_hint(error: TfsctlError, command: str) -> TfsctlError:
     return error
 
 
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
 def _environment_error(error: OSError | MemoryError) -> TfsctlError:
     """The error for a failure of the machine that no command expected: it is not a bug in tfsctl."""
     from tfsctl.cli.output import terminal
@@ -117,6 +126,8 @@ def _environment_error(error: OSError | MemoryError) -> TfsctlError:
     elif error.errno in _DISK_FULL_ERRORS:
         terminal.drop_output()
         failure = TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}")
+    elif error.errno == errno.ENOENT and not error.filename and not _has_working_directory():
+        failure = TfsctlError("the working directory no longer exists", hint="cd to another directory")
     else:
         place = f"{error.filename}: " if error.filename else ""
         failure = TfsctlError(f"{place}{error.strerror or error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import typer
@@ -127,6 +128,26 @@ def test_a_wrong_variable_is_named(run_cli: RunCli, monkeypatch: pytest.MonkeyPa
     assert run_cli("serve", "m").stderr.splitlines()[0] == (
         "error: invalid value for TFSCTL_REST_PORT: 70000 is not a whole number from 0 to 65535"
     )
+
+
+def test_a_flag_in_a_variable_is_true_or_false(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Click lists every word that it takes, the empty one too."""
+    monkeypatch.setenv("TFSCTL_GRPC", "maybe")
+
+    assert run_cli("status", "m").stderr.splitlines()[0] == (
+        "error: invalid value for TFSCTL_GRPC: 'maybe' is not 1, 0, true or false"
+    )
+
+
+def test_a_working_directory_that_was_removed(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths have no meaning there."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    refused = run_cli("serve", "m")
+    assert (refused.stdout, refused.code) == ("", 1)
+    assert refused.stderr == "error: the working directory no longer exists\nhint: cd to another directory\n"
 
 
 def test_aliases_lead_to_commands() -> None:

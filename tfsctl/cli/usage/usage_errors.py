@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _UNKNOWN_COMMAND = re.compile(r"No such command '(.*?)'\.")
 _EXTRA_ARGUMENTS = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 _WRONG_NUMBER = re.compile(r"(.*) is not (?:a valid (?:int|float)|in the range )", re.DOTALL)
+_WRONG_BOOLEAN = re.compile(r"(.*) is not a valid boolean", re.DOTALL)
 _WRONG_CHOICE = re.compile(r"'(.*)' is not one of ", re.DOTALL)
 
 # What users of docker, ollama, kubectl and git type -> our command.
@@ -111,6 +112,8 @@ def _value_error(error: Exception, context: Context | None) -> str:
     parameter, message = getattr(error, "param", None), str(getattr(error, "message", ""))
     if parameter is None or not message or parameter.param_type_name != "option":
         return ""
+    if truth := _WRONG_BOOLEAN.match(message):
+        return f"invalid value for {_place(parameter, context)}: {truth[1]} is not 1, 0, true or false"
     number = _WRONG_NUMBER.match(message)
     problem = f"{number[1].removesuffix('.0')} is not {_number_text(parameter.type)}" if number else message
     return f"invalid value for {_place(parameter, context)}: {problem}"
