@@ -294,7 +294,7 @@ def _report(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, 
         )
         return
     sizes = f"{setting.rows:,} per request, {setting.concurrency} concurrent"
-    done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
+    done = f"{output.rows:,} row{'' if output.rows == 1 else 's'}" + (f", {rows:,} of them" if output.resumed else "")
     terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {sizes})")
     if output.rejects:
         terminal.say(f"rows without a prediction: {output.rejects:,}; {output.rejects_path} lists the reasons")

@@ -195,7 +195,7 @@ def _fit_lengths(rows: list[list[Any]], wanted: int, delimiter: str) -> None:
             hint = "--delimiter names the character that separates cells"
             if delimiter == "," and len(row) > wanted:
                 hint = f"cells with commas must be quoted; {hint}"
-            reason = f"it has {len(row)} cells where the header has {wanted}"
+            reason = f"it has {len(row)} cell{'' if len(row) == 1 else 's'} where the header has {wanted}"
             rows[at] = [UnreadableValue(reason, hint)] * wanted
 
 
