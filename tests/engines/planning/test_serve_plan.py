@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +264,8 @@ def test_a_stored_spec_can_be_planned_again(echo: Path) -> None:
     write_echo_model(echo / "4")
 
     assert serve_plan.replan("embedded", launch).first_model.version == 4
+    assert serve_plan.replan("embedded", launch).reason == ""
+    assert serve_plan.replan("embedded", replace(launch, front=True)).reason == "behind Envoy"
 
 
 @pytest.mark.parametrize("engine", ["embedded", "binary", "docker"])

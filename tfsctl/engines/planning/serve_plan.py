@@ -82,7 +82,7 @@ def make_plan(options: ServeOptions) -> ServePlan:
 def replan(engine: EngineName, spec: LaunchSpec) -> ServePlan:
     """The plan for a server that was started before, with what is on disk now. Raises what `find_configured` raises."""
     models = tuple(find_configured(config) for config in spec.config.models)
-    return _adapted(ServePlan(models, engine, "", spec))
+    return _adapted(ServePlan(models, engine, _FRONT_REASON if spec.front else "", spec))
 
 
 def _adapted(plan: ServePlan) -> ServePlan:
@@ -91,6 +91,7 @@ def _adapted(plan: ServePlan) -> ServePlan:
     return replace(plan, launch=spec, notes=(*plan.notes, *model_notes, *notes))
 
 
+_FRONT_REASON = "behind Envoy"
 _CONFIG_EXAMPLE = 'model_config_list { config { name: "NAME" base_path: "/PATH" model_platform: "tensorflow" } }'
 
 
@@ -98,7 +99,7 @@ def _choose_engine(options: ServeOptions) -> tuple[EngineName, str]:
     """The engine and the reason. The servers behind a front are embedded, unless containers are asked for."""
     if not options.front:
         return choose(options.engine)
-    return "embedded" if options.engine == "auto" else options.engine, "behind Envoy"
+    return "embedded" if options.engine == "auto" else options.engine, _FRONT_REASON
 
 
 def check_front(engine: EngineName, spec: LaunchSpec) -> None:
