@@ -14,7 +14,8 @@ from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.channel_arguments import max_message_bytes
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
-from tfsctl.server.grpc.api import PREDICT_PATH, RELOAD_PATH
+from tfsctl.server.grpc.api import RELOAD_PATH
+from tfsctl.server.grpc.direct_calls import DIRECT_PATHS
 from tfsctl.server.http.exchange import (
     GRPC_PREFIX_BYTES,
     SMALL_RESPONSE_BYTES,
@@ -68,16 +69,16 @@ class Application:
         if not exchange.has_all or self.requests.is_draining:
             pass
         elif exchange.port != self._rest_port:
-            if self._is_small_predict(exchange) and self._server.grpc.direct_predict.begin(exchange):
+            if self._is_direct_call(exchange) and self._server.grpc.direct_calls.begin(exchange):
                 return None
         elif exchange.size <= self._small_body_bytes and self._server.rest.begin(exchange, self._finish_rest):
             return None
         return self._serve(exchange)
 
-    def _is_small_predict(self, exchange: Exchange) -> bool:
+    def _is_direct_call(self, exchange: Exchange) -> bool:
         """Whether a request that came in by the gRPC port may be answered without a task."""
         return (
-            exchange.target == PREDICT_PATH
+            exchange.target in DIRECT_PATHS
             and exchange.method == "POST"
             and exchange.size <= self._max_framed_bytes
             and framing.is_grpc(exchange.headers)

@@ -16,6 +16,8 @@ from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feed
 
 log = logging.getLogger(__name__)
 
+_MAX_CODECS = 64  # of a servable: clients may send ever new shapes and numbers of rows
+
 
 class RunQueue(Protocol):
     """Where requests for a session wait for their run: a RequestCoalescer, or TensorFlow Serving's batching."""
@@ -54,7 +56,7 @@ class Servable:
         self.session = session
         self.accepts_codecs = queue.accepts_codecs
         self.codecs: dict[object, Codec] = {}
-        """A cache for `rest/predict.py`, which makes them; it lasts as long as the version is loaded."""
+        """A cache for the REST and gRPC adapters, which make them; it lasts as long as the version is loaded."""
         self.metadata_json = b""
         """The REST API's answer to a request for metadata, once it was written: that takes some milliseconds."""
         self._row_independent = frozenset(row_independent)
@@ -65,6 +67,12 @@ class Servable:
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None."""
         return self.session.signature(name)
+
+    def add_codec(self, key: object, codec: Codec) -> None:
+        """Put a codec into the cache, which is cleared when it is full."""
+        if len(self.codecs) >= _MAX_CODECS:
+            self.codecs.clear()
+        self.codecs[key] = codec
 
     def run(
         self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, signature: str = ""

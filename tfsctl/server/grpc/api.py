@@ -19,7 +19,13 @@ from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
-from tfsctl.server.grpc.direct_predict import DirectPredict
+from tfsctl.server.grpc.direct_calls import (
+    CLASSIFY_PATH,
+    PREDICT_PATH,
+    PREDICTION_SERVICE,
+    REGRESS_PATH,
+    DirectCalls,
+)
 from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, framed_results
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
@@ -43,11 +49,9 @@ from tfsctl.server.worker_threads import WorkerThreads
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-_PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
-PREDICT_PATH = _PREDICTION + "Predict"
 RELOAD_PATH = _MODEL + "HandleReloadConfigRequest"
-_LOGGED = {_PREDICTION + method: method for method in LOGGED_METHODS}
+_LOGGED = {PREDICTION_SERVICE + method: method for method in LOGGED_METHODS}
 _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answers this if it was built without it
 _SMALL_BYTES = 4096
 _SMALL_PLAIN_BYTES = 64 * 1024  # of a message that is decompressed on the event loop, in less than 0.5 ms
@@ -88,7 +92,7 @@ class GrpcApi:
         self._threads = WorkerThreads("grpc")
         self._recorder = recorder or NullRecorder()
         self._request_logs = request_logs or RequestLogs()
-        self.direct_predict = DirectPredict(
+        self.direct_calls = DirectCalls(
             service,
             self._predict_requests,
             self._threads,
@@ -96,14 +100,14 @@ class GrpcApi:
             recorder=self._recorder,
             request_logs=self._request_logs,
         )
-        """Answers small Predict calls without a task."""
+        """Answers small calls of Predict, Classify and Regress without a task."""
         models = ModelCalls(service, self._recorder)
         methods: Methods = {
             **other_methods,
-            _PREDICTION + "Classify": ("ClassificationRequest", self._recorded("Classify", self._classify)),
-            _PREDICTION + "Regress": ("RegressionRequest", self._recorded("Regress", self._regress)),
-            _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
-            _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", models.metadata),
+            CLASSIFY_PATH: ("ClassificationRequest", self._recorded("Classify", self._classify)),
+            REGRESS_PATH: ("RegressionRequest", self._recorded("Regress", self._regress)),
+            PREDICTION_SERVICE + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
+            PREDICTION_SERVICE + "GetModelMetadata": ("GetModelMetadataRequest", models.metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", models.status),
             RELOAD_PATH: ("ReloadConfigRequest", models.reload),
         }

@@ -27,6 +27,15 @@ def framed_result(response: protos.ClassificationResponse | protos.RegressionRes
     return _framed([*_field(_RESULT, _pieces(results)), response.SerializeToString()])
 
 
+def framed_result_after_spec(
+    kind: type[protos.ClassificationResponse | protos.RegressionResponse], spec: bytes, results: Results
+) -> bytes:
+    """A framed response like `framed_result`. `spec` is the serialized response without results."""
+    response = kind()
+    _fill(response.result, results, slice(None))
+    return _framed([response.SerializeToString(), spec])
+
+
 def framed_results(response: protos.MultiInferenceResponse, results_of_tasks: Sequence[Results]) -> bytes:
     """A framed response to MultiInference, with the results of each task. `response` has the models of all tasks."""
     parts: list[bytes] = []

@@ -36,7 +36,6 @@ from tfsctl.server.status import ServingError
 from tfsctl.server.worker_threads import WorkerThreads
 
 _MAX_FLOAT_BYTES = 1024 * 1024  # of outputs that are written on the event loop: copying them takes 0.3 ms
-_MAX_CODECS = 64  # of a servable: clients may send ever new shapes
 
 
 class PredictCodec:
@@ -118,7 +117,6 @@ def codec_for(
         return None
     if not bound.fetches:
         return None
-    if len(servable.codecs) >= _MAX_CODECS:
-        servable.codecs.clear()
-    codec = servable.codecs[kind] = PredictCodec(kind, servable, bound, signature, threads, as_content=as_content)
+    codec = PredictCodec(kind, servable, bound, signature, threads, as_content=as_content)
+    servable.add_codec(kind, codec)
     return codec

@@ -1,7 +1,7 @@
 """The REST adapter: translates the requests of TensorFlow Serving's REST API to the service, and its results back.
 
 Look here for paths, methods, gzip bodies, statuses and the pages that are not about predictions; `predict` answers
-predict bodies, and `json` reads and writes them.
+predict bodies, `examples` classify and regress bodies, and `json` reads and writes them.
 Paths and texts: tensorflow_serving/model_servers/http_rest_api_util.cc and http_rest_api_handler.cc.
 """
 
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import zlib
 from collections.abc import Coroutine, Mapping
-from contextlib import suppress
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef
 from tfsctl.server.execution.servable import DirectRun
@@ -31,26 +28,16 @@ from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.rest import message_json
-from tfsctl.server.rest.json import document as json_document
-from tfsctl.server.rest.json import example as json_example
-from tfsctl.server.rest.json import pieces as json_pieces
-from tfsctl.server.rest.json import results as json_results
-from tfsctl.server.rest.json import tensor as json_tensor
-from tfsctl.server.rest.json.decoded_size import check_decoded_size
-from tfsctl.server.rest.json.spans import UnusualError
-from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
+from tfsctl.server.rest.examples import RestExamples
+from tfsctl.server.rest.predict import RestPredict
 from tfsctl.server.rest.request_log_entry import prediction_log
 from tfsctl.server.rest.response import RestResponse, Send, bug_response, error_response, html_page
 from tfsctl.server.service.model_service import Service
-from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
-from tfsctl.server.signatures.serialized_input import SerializedInput
 from tfsctl.server.status import Code, ServingError, invalid_argument
-from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
+from tfsctl.server.worker_threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 
-_SMALL_EXAMPLES_BYTES = 2048  # of a classify or regress body; a larger one is read in a thread
-_MANY_RESULTS = 512  # of examples; more are written in a thread
 _MAX_CACHED_TARGET = 256  # characters; longer paths are parsed each time
 _VERSION_DIGITS = 20  # one more than a version may have
 KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
@@ -93,6 +80,7 @@ class RestApi:
         self._route = _cached_route if cache_requests else _parse_route
         self._threads = WorkerThreads("json")
         self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
+        self._examples = RestExamples(service, self._threads, timeout_s=timeout_s)
 
     def answer(
         self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
@@ -102,16 +90,24 @@ class RestApi:
         return answer(method, target, headers, body)
 
     def begin(self, exchange: Exchange, send: Send) -> bool:
-        """Serve a small predict request without a task. Returns False for any other request."""
+        """Serve a small predict, classify or regress request without a task. Returns False for any other request."""
         if exchange.method != "POST" or b"content-encoding" in exchange.headers or self._request_logs.is_on:
             return False
         start_s = perf_counter() if self._recorder.is_active else 0.0
         route = self._route(exchange.target)
-        if route is None or route[0] is None or route[1] != "predict":
+        if route is None:
             return False
-        return self._predict.begin(route[0], exchange, partial(self._finish, exchange, send, start_s))
+        ref, verb = route
+        if ref is None:
+            return False
+        finish = partial(self._finish, exchange, send, verb, start_s)
+        if verb == "predict":
+            return self._predict.begin(ref, exchange, finish)
+        return self._examples.begin(ref, verb, exchange, finish)
 
-    def _finish(self, exchange: Exchange, send: Send, start_s: float, run: DirectRun, outcome: object) -> None:
+    def _finish(
+        self, exchange: Exchange, send: Send, verb: str, start_s: float, run: DirectRun, outcome: object
+    ) -> None:
         """Send the outcome of a request that was served without a task. None: it could not be converted with others."""
         if outcome is None:
             send(exchange, None)
@@ -127,7 +123,9 @@ class RestApi:
         if self._recorder.is_active:
             seconds = perf_counter() - start_s
             if response.code is Code.OK:
-                self._recorder.inference_finished(run.servable.name, "Predict", seconds)
+                self._recorder.inference_finished(run.servable.name, verb.capitalize(), seconds)
+                if verb != "predict":
+                    self._recorder.examples_classified(run.servable.name, run.rows)
             self._record(exchange.method, exchange.target, response, seconds)
         send(exchange, response)
 
@@ -162,7 +160,7 @@ class RestApi:
                 charge_memory(len(body))
             if self._request_logs.is_on:
                 sampled = self._sampled(ref, verb, body)
-            answer = self._predict.answer(ref, body) if verb == "predict" else self._infer(ref, verb, body)
+            answer = self._predict.answer(ref, body) if verb == "predict" else self._examples.answer(ref, verb, body)
             response = RestResponse(200, await answer)
             if sampled is not None:
                 sampled.finish(Code.OK, response.body)
@@ -200,22 +198,6 @@ class RestApi:
             return html_page(HTTPStatus.BAD_REQUEST)
         raise invalid_argument(f"Malformed request: {method} {target}")
 
-    async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
-        """Answer :classify and :regress."""
-        limit = max_step_bytes()
-        if len(body) > _SMALL_EXAMPLES_BYTES:
-            signature, given = await self._threads.run(len(body), _read_examples, body, limit)
-        else:
-            signature, given = _read_examples(body, limit)
-        method = CLASSIFY_METHOD if verb == "classify" else REGRESS_METHOD
-        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-        inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
-        (results,) = inferred.results
-        write = json_results.classifications if verb == "classify" else json_results.regressions
-        if len(results) <= _MANY_RESULTS:
-            return write(results)
-        return await self._threads.run(HUGE_BYTES, write, results)
-
     def _status(self, match: re.Match[str]) -> RestResponse:
         ref = _model_ref(match)
         if ref is None:
@@ -247,18 +229,6 @@ _parse_route_once = lru_cache(1024)(_parse_route)
 
 def _cached_route(target: str) -> Route | None:
     return (_parse_route_once if len(target) < _MAX_CACHED_TARGET else _parse_route)(target)
-
-
-def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | SerializedInput]:
-    """The signature a body asks for, and its examples. Decoding may take `limit` bytes."""
-    check_decoded_size(body, limit)
-    large = json_pieces.large_examples(body) if len(body) > LARGE_BODY_BYTES else None
-    if large is not None:
-        signature, parts = large
-        with suppress(UnusualError):  # found between the examples
-            return signature, SerializedInput(json_example.inputs_from_examples(parts))
-    document = json_document.parse(body)
-    return json_tensor.signature_name(document), json_example.input_from_document(document)
 
 
 def _model_ref(match: re.Match[str]) -> ModelRef | None:

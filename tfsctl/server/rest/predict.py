@@ -40,7 +40,6 @@ LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading
 _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop
 _WALKED_BYTES = 512  # of a body whose values are read one by one on the event loop, in less than a millisecond
 _VALUE_TEXT_BYTES = 8
-_MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
 _NUMBER_ROW = "a row of numbers"  # the key of a servable's NumberRowCodec, for requests without a signature name
 _Rows = tuple[list[Any], bytes]  # of a body, and the body
 _Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
@@ -193,11 +192,10 @@ class RestPredict:
             return None  # converting the body alone raises in the words of the REST handler
         if not bound.inputs or bound.inputs.keys() != bound.dtypes.keys():
             return None
-        if len(servable.codecs) >= _MAX_CODECS:
-            servable.codecs.clear()
-        codec = servable.codecs[signature, rows] = RowCodec(bound, rows, self._threads)
+        codec = RowCodec(bound, rows, self._threads)
+        servable.add_codec((signature, rows), codec)
         if (signature, rows) == (DEFAULT_SIGNATURE, 1) and NumberRowCodec.is_for(bound):
-            servable.codecs[_NUMBER_ROW] = NumberRowCodec(servable, bound, self._threads)
+            servable.add_codec(_NUMBER_ROW, NumberRowCodec(servable, bound, self._threads))
         return codec
 
     def _deadline_s(self) -> float | None:

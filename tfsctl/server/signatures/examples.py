@@ -46,6 +46,18 @@ class ClassRows:
         scores = [[0.0] * size] * count if self._scores is None else self._scores[rows].tolist()
         return [Classes(tuple(row), tuple(values)) for row, values in zip(labels, scores, strict=True)]
 
+    def split(self, size: int) -> list[ClassRows]:
+        """The classes in parts, each of `size` examples."""
+        shape, labels, scores = (size, self._shape[1]), self._labels, self._scores
+        return [
+            ClassRows(
+                None if labels is None else labels[start : start + size],
+                None if scores is None else scores[start : start + size],
+                shape,
+            )
+            for start in range(0, len(self), size)
+        ]
+
 
 class ValueRows:
     """The value of each example, made of the output array when it is read."""
@@ -61,6 +73,10 @@ class ValueRows:
         """The values of some examples."""
         values: list[float] = self._values[rows].tolist()
         return values
+
+    def split(self, size: int) -> list[ValueRows]:
+        """The values in parts, each of `size` examples."""
+        return [ValueRows(self._values[start : start + size]) for start in range(0, len(self), size)]
 
 
 Results = ClassRows | ValueRows

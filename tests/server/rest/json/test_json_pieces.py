@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
-from tfsctl.server.rest import api
+from tfsctl.server.rest import examples as rest_examples
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import pieces, spans
 from tfsctl.server.rest.json.tensor import inputs_from_document
@@ -201,7 +201,7 @@ def test_examples() -> None:
 def test_a_list_of_examples_with_much_white_space_is_read_whole() -> None:
     """It is found where the list is cut, after the first examples were read."""
     body = b'{"examples": [{"x": 1},%b{"x": 2}]}' % (b" " * 100_000)
-    signature, found = api._read_examples(body, len(body) * 1000)
+    signature, found = rest_examples._read_examples(body, len(body) * 1000)
     assert signature == ""
     assert isinstance(found, protos.Input)
     assert found.example_list.examples[1].features.feature["x"].int64_list.value == [2]

@@ -1,4 +1,6 @@
-"""Answers small Predict calls without a task: from the last byte of a request to its run, and from the run to the response.
+"""Answers small calls of Predict, Classify and Regress without a task.
+
+From the last byte of a request to its run, and from the run to the response.
 
 A task and the coroutines in it take a fifth of the CPU time of such a call. Calls that may have to wait for anything but
 their run (a large message, one that is compressed or logged) and calls that fail before their run are left to `GrpcApi`.
@@ -10,7 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -20,6 +22,7 @@ from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.grpc import framing
+from tfsctl.server.grpc.examples_response import framed_result_after_spec
 from tfsctl.server.grpc.predict_codec import codec_for
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, value_bytes
@@ -28,16 +31,42 @@ from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.runtime.session import Arrays
 from tfsctl.server.service.model_service import Service
+from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD, BoundTask
+from tfsctl.server.signatures.examples_codec import MAX_EXAMPLES, Write
+from tfsctl.server.signatures.serialized_input import few_examples
 from tfsctl.server.status import Code, ServingError
 from tfsctl.server.worker_threads import WorkerThreads
 
+PREDICTION_SERVICE = "/tensorflow.serving.PredictionService/"
+PREDICT_PATH = PREDICTION_SERVICE + "Predict"
+CLASSIFY_PATH = PREDICTION_SERVICE + "Classify"
+REGRESS_PATH = PREDICTION_SERVICE + "Regress"
+DIRECT_PATHS = frozenset((PREDICT_PATH, CLASSIFY_PATH, REGRESS_PATH))
+"""The methods whose small calls may be served without a task."""
 _SMALL_BYTES = 4096
 _MAX_INPUTS, _MAX_PADDING_BYTES = 16, 16 * 1024  # converting more takes longer than a task
 _OK_TRAILERS = framing.GrpcResponse(b"").trailers
 
 
-class DirectPredict:
-    """Serves calls of Predict that need no task."""
+class _ExamplesMethod(NamedTuple):
+    """Classify or Regress: its name, its messages, and the method name of its signatures."""
+
+    api: str
+    request: type[protos.ClassificationRequest | protos.RegressionRequest]
+    response: type[protos.ClassificationResponse | protos.RegressionResponse]
+    method: str
+
+
+_EXAMPLES_METHODS = {
+    CLASSIFY_PATH: _ExamplesMethod(
+        "Classify", protos.ClassificationRequest, protos.ClassificationResponse, CLASSIFY_METHOD
+    ),
+    REGRESS_PATH: _ExamplesMethod("Regress", protos.RegressionRequest, protos.RegressionResponse, REGRESS_METHOD),
+}
+
+
+class DirectCalls:
+    """Serves calls that need no task."""
 
     def __init__(
         self,
@@ -58,20 +87,38 @@ class DirectPredict:
         if body is None:
             return False
         try:
-            return self._begin(exchange, body)
+            message = framing.plain_message(body)
+            if message is None:
+                return False
+            headers = exchange.headers
+            deadline_s = framing.read_deadline(headers) if framing.TIMEOUT in headers else None
+            if exchange.target == PREDICT_PATH:
+                return self._begin_predict(exchange, message, deadline_s)
+            return self._begin_examples(exchange, _EXAMPLES_METHODS[exchange.target], message, deadline_s)
         except (DecodeError, InvalidInput, ServingError):
             return False  # the task finds the error again, and answers with it
 
-    def _begin(self, exchange: Exchange, body: bytes) -> bool:
-        message = framing.plain_message(body)
-        if message is None:
+    def _begin_examples(
+        self, exchange: Exchange, kind: _ExamplesMethod, message: bytes, deadline_s: float | None
+    ) -> bool:
+        request = kind.request.FromString(message)
+        examples = few_examples(request.input, MAX_EXAMPLES)
+        if examples is None:
             return False
-        headers = exchange.headers
-        deadline_s = framing.read_deadline(headers) if framing.TIMEOUT in headers else None
+        spec = request.model_spec
+        servable = self._service.core.servable(model_ref(spec))
+        task = kind.method, spec.signature_name
+        write_for = partial(_result_writer, kind)
+        run = self._service.direct_examples_run(
+            servable, task, examples, "gRPC", write_for, nbytes=len(message), deadline_s=deadline_s
+        )
+        return run is not None and self._submit(exchange, servable, run, kind.api, task[1])
+
+    def _begin_predict(self, exchange: Exchange, message: bytes, deadline_s: float | None) -> bool:
         request = self._requests.parse(message)
         service = self._service
         if not isinstance(request, CachedRequest):
-            return self._begin_message(exchange, request, deadline_s)
+            return self._begin_predict_message(exchange, request, deadline_s)
         servable = service.core.servable(request.model)
         kind, values = request.kind, request.values
         codec = codec_for(kind, servable, service, self._threads, as_content=self._as_content)
@@ -82,13 +129,15 @@ class DirectPredict:
             )
             if codec.answers_alone:
                 run.answer_alone = codec.answer_alone
-            return self._submit(exchange, servable, run, codec.signature)
+            return self._submit(exchange, servable, run, "Predict", codec.signature)
         if codec is None and not exchange.is_alone:
             return False
         return self._begin_arrays(exchange, servable, kind.signature, request.inputs, (), deadline_s)
 
-    def _begin_message(self, exchange: Exchange, request: protos.PredictRequest, deadline_s: float | None) -> bool:
-        """Serve a request that the cache does not hold."""
+    def _begin_predict_message(
+        self, exchange: Exchange, request: protos.PredictRequest, deadline_s: float | None
+    ) -> bool:
+        """Serve a Predict request that the cache does not hold."""
         sent, spec = request.inputs, request.model_spec
         if not 0 < len(sent) <= _MAX_INPUTS or not spec.name:
             return False
@@ -114,14 +163,22 @@ class DirectPredict:
         signature = signature or DEFAULT_SIGNATURE
         feeds, fetches = self._service.feeds_and_fetches(servable, signature, inputs, output_filter)
         run = DirectRun.of_feeds(feeds, fetches, may_merge=servable.may_merge(signature), deadline_s=deadline_s)
-        return self._submit(exchange, servable, run, signature)
+        return self._submit(exchange, servable, run, "Predict", signature)
 
-    def _submit(self, exchange: Exchange, servable: Servable, run: DirectRun, signature: str) -> bool:
-        run.begin(exchange, servable, partial(self._finish, exchange, signature, perf_counter()))
+    def _submit(self, exchange: Exchange, servable: Servable, run: DirectRun, api: str, signature: str) -> bool:
+        run.begin(exchange, servable, partial(self._finish, exchange, api, signature, perf_counter()))
         return True
 
-    def _finish(self, exchange: Exchange, signature: str, start_s: float, run: DirectRun, outcome: Any) -> None:  # noqa: ANN401 - see below
-        """Send the outcome of a run: a framed response, arrays, or an error."""
+    def _finish(
+        self,
+        exchange: Exchange,
+        api: str,
+        signature: str,
+        start_s: float,
+        run: DirectRun,
+        outcome: Any,  # noqa: ANN401 - see below
+    ) -> None:
+        """Send the outcome of a run: a framed response, arrays (of Predict without a codec), or an error."""
         name = run.servable.name
         if run.codec is None and not isinstance(outcome, BaseException):
             try:
@@ -135,10 +192,10 @@ class DirectPredict:
             failure = framing.error_response(outcome, exchange.target)
             exchange.respond(200, framing.RESPONSE_HEADERS, failure.body, failure.trailers)
         elif isinstance(outcome, bytes) and len(outcome) <= SMALL_RESPONSE_BYTES:
-            self._record(name, start_s)
+            self._record(run, api, start_s)
             exchange.respond(200, framing.RESPONSE_HEADERS, outcome, _OK_TRAILERS)
         else:
-            exchange.serve_by_task(self._send_large(exchange, name, start_s, outcome))
+            exchange.serve_by_task(self._send_large(exchange, run, api, start_s, outcome))
 
     def _encode(self, run: DirectRun, signature: str, arrays: Arrays) -> bytes | asyncio.Future[bytes]:
         """The framed response of a call without a codec; a Future of it if the outputs are large."""
@@ -151,19 +208,28 @@ class DirectPredict:
         return self._threads.run(size, partial(write, as_content=self._as_content))
 
     async def _send_large(
-        self, exchange: Exchange, name: str, start_s: float, response: bytes | asyncio.Future[bytes]
+        self, exchange: Exchange, run: DirectRun, api: str, start_s: float, response: bytes | asyncio.Future[bytes]
     ) -> None:
         """Send a response that a thread writes, or that the memory budget may refuse."""
         try:
             body = response if isinstance(response, bytes) else await response
-            self._record(name, start_s)
+            self._record(run, api, start_s)
             await exchange.reply(200, framing.RESPONSE_HEADERS, body, _OK_TRAILERS)
         except Exception as error:  # noqa: BLE001 - the answer is its status
             failure = framing.error_response(error, exchange.target)
             await exchange.reply(200, framing.RESPONSE_HEADERS, failure.body, failure.trailers)
 
-    def _record(self, name: str, start_s: float) -> None:
+    def _record(self, run: DirectRun, api: str, start_s: float) -> None:
         if self._recorder.is_active:
-            seconds = perf_counter() - start_s
-            self._recorder.inference_finished(name, "Predict", seconds)
-            self._recorder.request_succeeded(name, "Predict", "GRPC", seconds)
+            name, seconds = run.servable.name, perf_counter() - start_s
+            self._recorder.inference_finished(name, api, seconds)
+            if api != "Predict":
+                self._recorder.examples_classified(name, run.rows)
+            self._recorder.request_succeeded(name, api, "GRPC", seconds)
+
+
+def _result_writer(kind: _ExamplesMethod, servable: Servable, task: BoundTask) -> Write:
+    """What writes the framed responses of a servable to Classify or Regress requests."""
+    spec = protos.ModelSpec(name=servable.name, signature_name=task.signature)
+    spec.version.value = servable.version
+    return partial(framed_result_after_spec, kind.response, kind.response(model_spec=spec).SerializeToString())

@@ -1,4 +1,4 @@
-"""Predict calls without a task: which calls have none, and how each of them ends."""
+"""Calls of Predict, Classify and Regress without a task: which calls have none, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from tfsctl.core import dtypes, protos, tensors
-from tfsctl.server.execution.pending_run import PendingRun
+from tfsctl.server.execution.pending_run import PendingRun, encode_answers
 from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.grpc import framing
-from tfsctl.server.grpc.direct_predict import DirectPredict
+from tfsctl.server.grpc.direct_calls import CLASSIFY_PATH, PREDICT_PATH, REGRESS_PATH, DirectCalls
 from tfsctl.server.grpc.predict_request_cache import PredictRequestCache
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.memory_budget import MemoryBudget
-from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.runtime.capi import Output
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
@@ -79,8 +79,8 @@ class FakeTasks:
 class FakeExchange(Exchange):
     """A POST whose body has arrived, and its response."""
 
-    def __init__(self, tasks: FakeTasks, body: bytes, headers: Mapping[bytes, bytes]) -> None:
-        super().__init__(asyncio.get_running_loop(), MemoryBudget(2**30), object(), 8500, "POST", "/Predict", headers)
+    def __init__(self, tasks: FakeTasks, body: bytes, headers: Mapping[bytes, bytes], path: str = PREDICT_PATH) -> None:
+        super().__init__(asyncio.get_running_loop(), MemoryBudget(2**30), object(), 8500, "POST", path, headers)
         self.add(body)
         self.end()
         self._fake_tasks = tasks
@@ -114,26 +114,63 @@ class FakeExchange(Exchange):
         """Not used."""
 
 
-class Harness:
-    """A DirectPredict for one model with one float input, and the ends of its calls."""
+class FakeRecorder(Recorder):
+    """Keeps what is recorded, without times."""
+
+    is_active = True
 
     def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+
+    def request_succeeded(self, model: str, api: str, protocol: str, seconds: float) -> None:
+        """Keep it."""
+        del seconds
+        self.events.append(("succeeded", model, api, protocol))
+
+    def request_failed(self, model: str, code: Code) -> None:
+        """Keep it."""
+        self.events.append(("failed", model, code))
+
+    def inference_finished(self, model: str, api: str, seconds: float, *, requests: int = 1) -> None:
+        """Keep it."""
+        del seconds, requests
+        self.events.append(("inference", model, api))
+
+    def examples_classified(self, model: str, examples: int) -> None:
+        """Keep it."""
+        self.events.append(("examples", model, examples))
+
+
+class Harness:
+    """A DirectCalls for one model, and the ends of its calls.
+
+    The model has a float input, and the signatures `classify` and `regress`.
+    """
+
+    def __init__(self) -> None:
+        self.recorder = FakeRecorder()
         self.queue, self.tasks = FakeQueue(), FakeTasks()
         self.ended = self.tasks.ended
         self.are_floats = False
-        inputs, outputs = ({alias: Endpoint(alias, alias, dtypes.FLOAT, Output())} for alias in "xy")
-        bound = BoundSignature(inputs, outputs, {}, tuple(outputs.values()), {})
+        bound = {
+            "serving_default": signature(["x"], ["y"]),
+            "classify": signature(["inputs"], ["classes", "scores"]),
+            "regress": signature(["inputs"], ["outputs"]),
+        }
         session: Any = SimpleNamespace(
-            bound={"serving_default": bound}, signature=lambda _name: bound, are_floats=lambda _fetches: self.are_floats
+            bound=bound,
+            signature=bound.get,
+            signature_defs=dict.fromkeys(bound, protos.SignatureDef()),
+            are_floats=lambda _fetches: self.are_floats,
         )
         self.servable = Servable("m", 7, session, (), cast("Any", self.queue))
         core: Any = SimpleNamespace(servable=self.find)
-        self.direct = DirectPredict(
+        self.direct = DirectCalls(
             Service(core),
             PredictRequestCache(),
             WorkerThreads("test"),
             as_content=False,
-            recorder=NullRecorder(),
+            recorder=self.recorder,
             request_logs=RequestLogs(),
         )
 
@@ -143,10 +180,18 @@ class Harness:
             raise ServingError(Code.NOT_FOUND, "no such model")
         return self.servable
 
-    def call(self, body: bytes, headers: Mapping[bytes, bytes] | None = None) -> FakeExchange | None:
+    def call(
+        self, body: bytes, headers: Mapping[bytes, bytes] | None = None, path: str = PREDICT_PATH
+    ) -> FakeExchange | None:
         """Start a call; None if it needs a task."""
-        exchange = FakeExchange(self.tasks, body, headers or {})
+        exchange = FakeExchange(self.tasks, body, headers or {}, path)
         return exchange if self.direct.begin(exchange) else None
+
+    def infer(self, path: str, values: Sequence[float]) -> tuple[FakeExchange, DirectRun]:
+        """Start a call of Classify or Regress with an example for each value, and the run that it submitted."""
+        exchange = self.call(examples_request(path, values), path=path)
+        assert exchange is not None
+        return exchange, self.queue.runs[-1]
 
     def begin(self, output_filter: Sequence[str] = ()) -> tuple[FakeExchange, DirectRun]:
         """Start a call that needs no task, and the run that it submitted. Calls with a filter are not cached."""
@@ -157,6 +202,34 @@ class Harness:
     async def drained(self) -> None:
         """Return when no call is in flight any more, as unloading the version waits for."""
         await self.servable.drain()
+
+
+def signature(inputs: Sequence[str], outputs: Sequence[str]) -> BoundSignature:
+    """A signature with these names."""
+    ends = [{name: Endpoint(name, name, dtypes.FLOAT, Output()) for name in names} for names in (inputs, outputs)]
+    return BoundSignature(ends[0], ends[1], {}, tuple(ends[1].values()), {})
+
+
+def example(value: float) -> Any:
+    """A tf.Example with one value."""
+    message = protos.Example()
+    message.features.feature["x"].float_list.value.append(value)
+    return message
+
+
+def examples_request(
+    path: str, values: Sequence[float], model: str = "m", signature_name: str = "", *, has_context: bool = False
+) -> bytes:
+    """A framed request of Classify or Regress (default of the signature: that of its method)."""
+    message: Any = protos.ClassificationRequest() if path == CLASSIFY_PATH else protos.RegressionRequest()
+    message.model_spec.name = model
+    message.model_spec.signature_name = signature_name or ("classify" if path == CLASSIFY_PATH else "regress")
+    if has_context:
+        message.input.example_list_with_context.context.CopyFrom(example(0.0))
+        message.input.example_list_with_context.examples.extend(map(example, values))
+    else:
+        message.input.example_list.examples.extend(map(example, values))
+    return framing.frame(message.SerializeToString())
 
 
 def predict(
@@ -294,6 +367,138 @@ def test_other_calls_need_a_task(body: bytes, headers: dict[bytes, bytes]) -> No
 
     async def work(harness: Harness) -> None:
         assert harness.call(body, headers) is None
+        assert harness.queue.runs == []
+        await harness.drained()
+
+    run(work)
+
+
+def response_to_classify(rows: Sequence[Mapping[str, float]]) -> bytes:
+    """The framed response with these scores of labels for each example."""
+    response = protos.ClassificationResponse(model_spec={"name": "m", "signature_name": "classify"})
+    response.model_spec.version.value = 7
+    for row in rows:
+        added = response.result.classifications.add()
+        for label, score in row.items():
+            added.classes.add(label=label, score=score)
+    return framing.frame(response.SerializeToString())
+
+
+def response_to_regress(values: Sequence[float]) -> bytes:
+    """The framed response with these values."""
+    response = protos.RegressionResponse(model_spec={"name": "m", "signature_name": "regress"})
+    response.model_spec.version.value = 7
+    for value in values:
+        response.result.regressions.add(value=value)
+    return framing.frame(response.SerializeToString())
+
+
+def settle_together(pending: Sequence[DirectRun], outputs: Sequence[np.ndarray]) -> None:
+    """Give requests that ran together what their codec makes of the outputs."""
+    codec = pending[0].codec
+    assert codec is not None
+    assert {one.codec for one in pending} == {codec}
+    encode_answers(pending, codec, Stack(len(pending), arrays=list(outputs)))
+
+
+@pytest.mark.parametrize("examples", [1, 3])
+def test_small_calls_of_classify_run_together(examples: int) -> None:
+    """As parallel calls. Each gets its own results, and all are recorded as they are with a task."""
+
+    async def work(harness: Harness) -> None:
+        calls = [harness.infer(CLASSIFY_PATH, [call + 0.5] * examples) for call in range(2)]
+        pending = [run for _, run in calls]
+        assert pending[0].merge_key is None
+        decoded = pending[0].codec.decode([run.payload for run in pending])  # type: ignore[union-attr]
+        assert decoded is not None
+        expected = [[example(call + 0.5).SerializeToString()] * examples for call in range(2)]
+        assert decoded[0].tolist() == expected
+        labels = np.array([b"a", b""], object)
+        scores = np.arange(4 * examples, dtype=np.float32).reshape(2, examples, 2)
+        settle_together(pending, [np.broadcast_to(labels, (2, examples, 2)), scores])
+        for (exchange, _), values in zip(calls, scores.tolist(), strict=True):
+            body = response_to_classify([{"a": first, "": second} for first, second in values])
+            assert exchange.replies == [(body, ((b"grpc-status", b"0"),), True)]
+        recorded = [("inference", "m", "Classify"), ("examples", "m", examples), ("succeeded", "m", "Classify", "GRPC")]
+        assert harness.recorder.events == 2 * recorded
+        await harness.drained()
+
+    run(work)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_a_small_call_of_regress_has_no_task(rank: int) -> None:
+    async def work(harness: Harness) -> None:
+        exchange, pending = harness.infer(REGRESS_PATH, [1.0, 2.0])
+        settle_together([pending], [np.array([3.5, 0.0], np.float32).reshape(1, 2, *[1] * (rank - 1))])
+        assert exchange.replies == [(response_to_regress([3.5, 0.0]), ((b"grpc-status", b"0"),), True)]
+        recorded = [("inference", "m", "Regress"), ("examples", "m", 2), ("succeeded", "m", "Regress", "GRPC")]
+        assert harness.recorder.events == recorded
+        await harness.drained()
+
+    run(work)
+
+
+def test_outputs_that_do_not_fit_are_errors() -> None:
+    """In TensorFlow Serving's words, for each request alone."""
+
+    async def work(harness: Harness) -> None:
+        calls = [harness.infer(REGRESS_PATH, [1.0]) for _ in range(2)]
+        settle_together([run for _, run in calls], [np.zeros((2, 3), np.float32)])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        message = b"Input batch size did not match output batch size: 1 vs. 3"
+        for exchange, _ in calls:
+            ((body, trailers, _),) = exchange.replies
+            assert (body, dict(trailers)) == (b"", {b"grpc-status": b"3", b"grpc-message": message})
+        assert harness.recorder.events == [("failed", "m", Code.INVALID_ARGUMENT)] * 2
+        await harness.drained()
+
+    run(work)
+
+
+def test_a_call_of_classify_whose_client_leaves_is_forgotten() -> None:
+    """Nothing is recorded for it."""
+
+    async def work(harness: Harness) -> None:
+        exchange, pending = harness.infer(CLASSIFY_PATH, [1.0])
+        assert exchange.task is pending
+        exchange.cancel()
+        pending.cancel()
+        assert harness.queue.cancelled == [pending]
+        assert (exchange.replies, harness.recorder.events) == ([], [])
+        await harness.drained()
+
+    run(work)
+
+
+@pytest.mark.parametrize("path", [CLASSIFY_PATH, REGRESS_PATH])
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda path: examples_request(path, []),
+        lambda path: examples_request(path, [1.0] * 65),
+        lambda path: examples_request(path, [1.0], has_context=True),
+        lambda path: examples_request(path, [1.0], model="other"),
+        lambda path: examples_request(path, [1.0], model=""),
+        lambda path: examples_request(path, [1.0], signature_name="none"),
+        lambda path: examples_request(path, [1.0], signature_name="serving_default"),
+        lambda path: examples_request(path, [1.0])[:-1],
+        lambda _path: framing.frame(b"\xff"),
+        lambda path: b"\1" + examples_request(path, [1.0])[1:],
+    ],
+    ids=[
+        *("no examples", "many examples", "a context", "unknown model", "no model", "unknown signature"),
+        *("signature of predict", "half a message", "no protobuf", "compressed"),
+    ],
+)
+def test_other_calls_with_examples_need_a_task(path: str, request_of: Callable[[str], bytes]) -> None:
+    """Nothing is submitted for them, also if the queue takes no codecs."""
+
+    async def work(harness: Harness) -> None:
+        assert harness.call(request_of(path), path=path) is None
+        harness.servable.accepts_codecs = False
+        assert harness.call(examples_request(path, [1.0]), path=path) is None
         assert harness.queue.runs == []
         await harness.drained()
 

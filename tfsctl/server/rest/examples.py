@@ -1,0 +1,101 @@
+"""Classify and regress over REST: reads the examples of a body, runs their signature, and writes the answer.
+
+Small bodies are read when they arrive and queued without a task. The results of those that end up in one batch are read
+from the outputs together. A task answers every other body, and those whose request fails before its run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from tfsctl.core import protos
+from tfsctl.core.types import ModelRef
+from tfsctl.server.execution.servable import DirectRun, Servable
+from tfsctl.server.http.exchange import Exchange
+from tfsctl.server.request_context import max_step_bytes
+from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json import example as json_example
+from tfsctl.server.rest.json import pieces as json_pieces
+from tfsctl.server.rest.json import results as json_results
+from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.json.decoded_size import check_decoded_size
+from tfsctl.server.rest.json.spans import UnusualError
+from tfsctl.server.rest.predict import LARGE_BODY_BYTES
+from tfsctl.server.service.model_service import Service
+from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD, BoundTask
+from tfsctl.server.signatures.examples_codec import MAX_EXAMPLES, Write
+from tfsctl.server.signatures.serialized_input import SerializedInput, few_examples
+from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
+
+_SMALL_BODY_BYTES = 2048  # a larger one is read in a thread
+_MANY_RESULTS = 512  # of examples; more are written in a thread
+_METHODS = {"classify": CLASSIFY_METHOD, "regress": REGRESS_METHOD}
+
+
+class RestExamples:
+    """Answers classify and regress bodies from a Service. `threads` do the work that would hold the event loop."""
+
+    def __init__(self, service: Service, threads: WorkerThreads, *, timeout_s: float | None) -> None:
+        self._service, self._threads, self._timeout_s = service, threads, timeout_s
+
+    def begin(self, ref: ModelRef, verb: str, exchange: Exchange, finish: Callable[[DirectRun, object], None]) -> bool:
+        """Begin the run of a small body, which may be run together with others.
+
+        `finish` is called with the body of the answer, or an error. Returns False, with nothing done, if `answer` has to
+        answer the body.
+        """
+        body = exchange.arrived_body(_SMALL_BODY_BYTES)
+        if body is None:
+            return False
+        try:
+            signature, given = _read_examples(body, exchange.memory_limit // 2)
+            examples = None if isinstance(given, SerializedInput) else few_examples(given, MAX_EXAMPLES)
+            if examples is None:
+                return False
+            servable = self._service.core.servable(ref)
+            task = _METHODS[verb], signature
+            run = self._service.direct_examples_run(
+                servable, task, examples, "REST", _result_writer, nbytes=len(body), deadline_s=self._deadline_s()
+            )
+        except Exception:  # noqa: BLE001 - `answer` finds the error again
+            return False
+        if run is None:
+            return False
+        run.begin(exchange, servable, finish)
+        return True
+
+    async def answer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
+        """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
+        limit = max_step_bytes()
+        if len(body) > _SMALL_BODY_BYTES:
+            signature, given = await self._threads.run(len(body), _read_examples, body, limit)
+        else:
+            signature, given = _read_examples(body, limit)
+        task = _METHODS[verb], signature
+        inferred = await self._service.infer(ref, [task], given, deadline_s=self._deadline_s())
+        (results,) = inferred.results
+        write = json_results.classifications if verb == "classify" else json_results.regressions
+        if len(results) <= _MANY_RESULTS:
+            return write(results)
+        return await self._threads.run(HUGE_BYTES, write, results)
+
+    def _deadline_s(self) -> float | None:
+        return None if self._timeout_s is None else time.monotonic() + self._timeout_s
+
+
+def _result_writer(_servable: Servable, task: BoundTask) -> Write:
+    return json_results.classifications if task.method == CLASSIFY_METHOD else json_results.regressions
+
+
+def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | SerializedInput]:
+    """The signature a body asks for, and its examples. Decoding may take `limit` bytes."""
+    check_decoded_size(body, limit)
+    large = json_pieces.large_examples(body) if len(body) > LARGE_BODY_BYTES else None
+    if large is not None:
+        signature, parts = large
+        with suppress(UnusualError):  # found between the examples
+            return signature, SerializedInput(json_example.inputs_from_examples(parts))
+    document = json_document.parse(body)
+    return json_tensor.signature_name(document), json_example.input_from_document(document)
