@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tfsctl.core import dtypes
+from tfsctl.server.execution import coalescer
 from tfsctl.server.execution.coalescer import RequestCoalescer
 from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
@@ -558,3 +559,25 @@ def test_debouncing_waits_while_more_arrives(iterations: int, most: int) -> None
         return seen[0]
 
     assert 1 <= asyncio.run(run()) <= most
+
+
+def test_the_time_after_the_waiting_clients_have_left_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the first requests of the next clients would be refused: they seem to have to wait for that long each."""
+    monkeypatch.setattr(coalescer, "_LOOP_SLICE_S", 0.0)  # one run in each iteration
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        await harness.submit(1.0, may_merge=False).answer  # in a thread; the next ones run on the loop
+        runs = [harness.submit(float(number), may_merge=False) for number in range(1, 4)]
+        await runs[0].answer
+        rate = vars(harness.coalescer)["_rate"]
+        assert vars(rate)["_last_s"] is not None
+        for run in runs[1:]:
+            assert not run.answer.done()
+            run.answer.cancel()
+            harness.coalescer.cancel(run)
+        while vars(harness.coalescer)["_debouncer"].is_scheduled:  # noqa: ASYNC110 - nothing signals this
+            await asyncio.sleep(0)
+        assert vars(rate)["_last_s"] is None
+
+    with_harness(work)

@@ -229,6 +229,8 @@ class RequestCoalescer:
                 return
         if not self.queue.length:
             self._newest = None  # it refers to its arrays and to its answer
+        if self._is_idle:
+            self._rate.pause()  # the clients of those that waited have left
 
     def _start_in_thread(self, is_first: bool, runs: list[PendingRun], work: Callable[..., Any], *args: object) -> None:
         """Run in a thread. The first run of a kind, which the next ones on the loop wait for, has normal priority."""
