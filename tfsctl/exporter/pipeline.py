@@ -219,7 +219,8 @@ def _warm_up(unpublished: ExportedModel, warmup: str | Path | None, report: Repo
 def _created() -> str:
     """The time of the export; of SOURCE_DATE_EPOCH if that is set (https://reproducible-builds.org)."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    now = datetime.fromtimestamp(int(seconds), timezone.utc) if seconds.isdigit() else datetime.now(timezone.utc)
+    is_time = seconds.isascii() and seconds.isdigit() and len(seconds) <= 11
+    now = datetime.fromtimestamp(int(seconds), timezone.utc) if is_time else datetime.now(timezone.utc)
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -308,6 +308,8 @@ def test_signature_options_are_parsed() -> None:
     """The options of the command line."""
     assert parse_renames(["a=b", "main:0=c"], "--output") == {"a": "b", "main:0": "c"}
     assert parse_signatures(["a", "b=c"]) == {"a": "a", "b": "c"}
+    with pytest.raises(InvalidInput, match="expected `none`, or the number of rows"):
+        parse_batch_size("9" * 5000)
     assert (parse_batch_size(None), parse_batch_size("none"), parse_batch_size("8")) == (None, "none", 8)
     for text in ("-1", "0", "two", ""):
         with pytest.raises(InvalidInput):

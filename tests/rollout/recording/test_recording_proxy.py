@@ -181,6 +181,7 @@ def test_requests_to_a_server_that_has_ended_are_recorded_as_unavailable(
     ("options", "message"),
     [
         ({"listen": "x"}, "--listen x is not HOST:PORT"),
+        ({"listen": "9" * 5000}, "is not HOST:PORT"),
         ({"url": "http://h:1"}, "need a port for the proxy"),
         ({"listen": "1", "url": "http://h:1"}, "the model at that address is not named"),
         ({"listen": "1", "url": "http://h:1", "server": "s", "model": "m"}, "contradict each other"),

@@ -101,7 +101,7 @@ def replay(
     if model is None:
         raise InvalidInput(f"the model at {address} is not named", hint="model='NAME'")
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or len(port) > 5:
         raise InvalidInput(f"{address} is not host:port", hint="address='localhost:8500'")
     ref = ModelRef(model, version, label)
     with GrpcClient(host.strip("[]"), int(port)) as client:

@@ -94,7 +94,7 @@ def _renamed(names: Sequence[str], renames: Mapping[str, str], missing: str) -> 
     for old, new in renames.items():
         if old in names:
             position = names.index(old)
-        elif old.isascii() and old.isdigit() and int(old) < len(names):
+        elif old.isascii() and old.isdigit() and len(old) <= 9 and int(old) < len(names):
             position = int(old)
         else:
             raise InvalidInput(f"{missing} {old!r} (it has {', '.join(names)})")

@@ -127,7 +127,7 @@ def parse_batch_size(text: str | None) -> BatchSize | None:
     """Parse the value of --batch-size. Raises InvalidInput."""
     if text is None or text == "none":
         return text  # type: ignore[return-value]  # mypy does not narrow str to the literal
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0:
         return int(text)
     raise InvalidInput(f"--batch-size {text}: expected `none`, or the number of rows (1 or more)")
 

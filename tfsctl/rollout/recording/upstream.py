@@ -24,7 +24,7 @@ class Upstream:
 def parse_address(text: str, option: str) -> tuple[str, int]:
     """`HOST:PORT`, or a port of this machine. Raises InvalidInput."""
     host, _, port = text.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) <= _MAX_PORT:
+    if not port.isdecimal() or len(port) > 5 or not 0 < int(port) <= _MAX_PORT:
         raise InvalidInput(f"{option} {text} is not HOST:PORT", hint=f"{option} 127.0.0.1:8601")
     return host.strip("[]") or "127.0.0.1", int(port)
 
