@@ -28,17 +28,18 @@ _TEXTS = (b"example", b"a second one", b"1", b"another example of a text", b"Par
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """At most MAX_SAMPLE_ROWS rows of the default signature, by column. The key None means the only input of a model.
+    """At most MAX_SAMPLE_ROWS rows of `signature`, by column. The key None means the only input of a model.
 
     `others` holds columns for other signatures, by the signature's name.
     """
 
     columns: Columns
     others: Mapping[str, Columns] = field(default_factory=dict)
+    signature: str = DEFAULT_SIGNATURE
 
     def of(self, signature: str) -> Samples | None:
         """The samples for a signature; None if there are none."""
-        if signature == DEFAULT_SIGNATURE:
+        if signature == self.signature:
             return self
         return Samples(self.others[signature]) if signature in self.others else None
 

@@ -109,6 +109,14 @@ def test_samples_follow_an_input_that_is_renamed_with_its_signature(export: Expo
     assert result.document["checks"]["serving_default"]["inputs"] == "samples"
 
 
+@pytest.mark.parametrize("options", [[], ["--input", "x=features"], ["--examples"]])
+def test_samples_follow_a_signature_that_is_renamed(export: Export, options: list[str]) -> None:
+    """`--signature serving_default=NEW` does not lose the samples, and neither do other options with it."""
+    result = export(NET, "--json", "--signature", "serving_default=score", *options)
+
+    assert result.document["checks"]["score"]["inputs"] == "samples"
+
+
 def test_added_signature_whose_name_is_taken_is_refused_with_the_renaming_that_works(export: Export) -> None:
     """The hint keeps the other signatures, and renames the one of the model."""
     code = f"{ONE}    model = {{'serving_default': model, 'regress': model}}\n"

@@ -1,12 +1,12 @@
 """Applies the signature options of an export, in this order: choose, batch size, names, images, tf.Examples.
 
-Samples of the source are for the inputs of the model, so they are converted to the inputs of the default signature.
+Samples of the source follow the signatures that they are for: their names, the names of their inputs, and other inputs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,16 +25,20 @@ from tfsctl.exporter.sources.export_options import ExportOptions
 def change_signatures(
     signatures: Sequence[ExportSignature], samples: Samples | None, options: ExportOptions
 ) -> tuple[Sequence[ExportSignature], Samples | None]:
-    """The signatures to write, and the samples for the default signature.
+    """The signatures to write, and the samples for them.
 
     Raises InvalidInput if the options do not fit the model, NotFound if there is no file of labels.
     """
     labels = example_signatures.read_labels(Path(options.classify)) if options.classify else ()
     signatures = keep_signatures(signatures, options.signatures)
+    if samples is not None:
+        samples = _with_new_names(samples, options.signatures)
     signatures = set_batch_size(signatures, options.batch_size)
     renamed = rename_tensors(signatures, options.inputs, options.outputs)
-    if samples is not None and options.inputs:
-        samples = _renamed(samples, default_signature(signatures), default_signature(renamed))
+    if samples is not None:
+        for before, after in zip(signatures, renamed, strict=True):
+            if before.name == samples.signature:
+                samples = _with_new_inputs(samples, before, after)
     signatures = renamed
     if not (options.image_bytes or options.examples or labels or options.regress):
         return signatures, samples
@@ -62,8 +66,17 @@ def change_signatures(
     return result, samples
 
 
-def _renamed(samples: Samples, before: ExportSignature, after: ExportSignature) -> Samples:
-    """Samples for the default signature after its inputs were renamed."""
+def _with_new_names(samples: Samples, names: Mapping[str, str]) -> Samples:
+    """Samples after signatures were renamed. `names` are the new names by the old ones, as of `--signature OLD=NEW`."""
+    return Samples(
+        samples.columns,
+        {names.get(name, name): columns for name, columns in samples.others.items()},
+        names.get(samples.signature, samples.signature),
+    )
+
+
+def _with_new_inputs(samples: Samples, before: ExportSignature, after: ExportSignature) -> Samples:
+    """Samples for a signature after its inputs were renamed."""
     new_names = {old.name: new.name for old, new in zip(before.inputs, after.inputs, strict=True)}
     columns = {
         new_names.get(name, name) if name is not None else None: column for name, column in samples.columns.items()
@@ -74,10 +87,10 @@ def _renamed(samples: Samples, before: ExportSignature, after: ExportSignature) 
 def _converted(
     samples: Samples | None, signature: ExportSignature, convert: Callable[[NamedArrays], dict[str | None, np.ndarray]]
 ) -> Samples | None:
-    """Samples for a changed signature; None if they do not fit the original one, or cannot be converted."""
-    if samples is None:
-        return None
+    """Samples after a signature was changed; None if they do not fit the original one, or cannot be converted."""
+    if samples is None or samples.signature != signature.name:
+        return samples
     try:
-        return Samples(convert(samples.fit(signature.inputs)))
+        return replace(samples, columns=convert(samples.fit(signature.inputs)))
     except InvalidInput:
         return None
