@@ -213,7 +213,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"inference_options"},
     ],
     "cli/output": [
-        {"class_scores", "signature_table", "terminal", "units", "value_text"},
+        {"alignment", "class_scores", "signature_table", "terminal", "units", "value_text"},
         {
             "ab_results",
             "bars",
@@ -305,7 +305,7 @@ LAYERS: dict[str, list[set[str]]] = {
 # Library -> the only packages or modules that import it.
 LIBRARIES = {
     "typer": ["cli"],
-    "rich": ["cli/output/terminal"],
+    "rich": ["cli/output/alignment", "cli/output/terminal"],
     "prompt_toolkit": ["cli"],
     "httpx": [
         "clients/answer_body",

@@ -190,6 +190,13 @@ def test_lines_with_bars_fit_the_terminal(columns: int, monkeypatch: pytest.Monk
     assert max(map(len, lines)) == (min(columns, 83) if has_bar else 52)
 
 
+def test_labels_of_wide_characters_are_aligned() -> None:
+    """A CJK character takes two cells of a terminal, a combining accent none."""
+    lines = bars.of_scores([0.5, 0.5, 0.5], ["猫と犬", "e\u0301le\u0301", "cat"])
+
+    assert [line.partition("0.5")[0] for line in lines] == ["猫と犬  ", "e\u0301le\u0301     ", "cat     "]
+
+
 def test_classification_bars_are_consistent() -> None:
     """Bars appear only if all scores are from 0 to 1; the model's labels win over those of a file."""
     rows = ((ScoredClass("a", 0.25), ScoredClass("b", 0.75)), (ScoredClass("a", 2.0), ScoredClass("b", 0.5)))

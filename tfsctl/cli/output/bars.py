@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import SupportsFloat
 
-from tfsctl.cli.output import value_text
+from tfsctl.cli.output import alignment, value_text
 from tfsctl.cli.output.class_scores import ClassScore, are_fractions, displayed_classes
 from tfsctl.core.json_strings import quote_controls
 
@@ -52,13 +52,13 @@ def _of_row(row: Sequence[ClassScore], top: int | None, width: int | None) -> li
 
 def _lines(scores: Sequence[SupportsFloat], heads: list[str], width: int | None = None) -> list[str]:
     texts = [value_text.text(score) for score in scores]
-    head_width, text_width = max(map(len, heads), default=0), max(map(len, texts), default=0)
+    head_width, text_width = alignment.widest(heads), alignment.widest(texts)
     if width is None:
         room = shutil.get_terminal_size().columns - head_width - text_width - _BESIDE_BAR
         width = min(WIDTH, room) if room >= _MIN_WIDTH else 0
     return [
-        f"{head:<{head_width}}{text:<{text_width}}  {bar(float(score), width)} {float(score):4.0%}"
+        f"{alignment.padded(head, head_width)}{text:<{text_width}}  {bar(float(score), width)} {float(score):4.0%}"
         if width
-        else f"{head:<{head_width}}{text}"
+        else f"{alignment.padded(head, head_width)}{text}"
         for head, text, score in zip(heads, texts, scores, strict=True)
     ]

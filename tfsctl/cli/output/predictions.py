@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli.output import bars, class_scores, value_text
+from tfsctl.cli.output import alignment, bars, class_scores, value_text
 from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS, ClassOptions, ClassScore
 from tfsctl.cli.output.value_text import MAX_VALUES_SHOWN
 from tfsctl.core.json_strings import quote_controls
@@ -106,8 +106,8 @@ def drawn_lines(
     cells = [cell for row in value_text.rows(prediction, cell=value_text.brief) for cell in row]
     if labels is None:
         return cells
-    width = max(map(len, labels))
-    return [f"{label:<{width}}  {cell}" for label, cell in zip(labels, cells, strict=True)]
+    width = alignment.widest(labels)
+    return [f"{alignment.padded(label, width)}  {cell}" for label, cell in zip(labels, cells, strict=True)]
 
 
 def drawn_table(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.cli.output import signature_table
+from tfsctl.cli.output import alignment, signature_table
 from tfsctl.cli.repl import answer_lines, file_rows, settings
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.triple_quotes import QUOTES
@@ -160,8 +160,11 @@ def show_metadata(session: ReplSession, _argument: str) -> LineResult:
     """Show the model's signatures."""
     session.refresh()
     rows = signature_table.rows(session.served.signatures.values())
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    widths = [alignment.widest(column) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(alignment.padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
     return LineResult(answer=(session.place, *lines))
 
 
