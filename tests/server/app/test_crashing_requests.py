@@ -126,6 +126,17 @@ def test_crashes_in_threads_of_tensorflow(server: Served) -> None:
     assert_serves(server, *ANSWERED)
 
 
+def test_crashes_in_all_threads_of_tensorflow(server: Served) -> None:
+    """More runs than the first pool has threads: those that wait for a thread there have crashed, too."""
+    enough = LARGE | {"length": np.full(1, 8, np.int32)}
+    with calling(server) as call:
+        answers = call.together([predict(model, "fourier", **LARGE) for model in ("m", "other") for _ in range(2)])
+        assert {failed.code for failed in answers} == {"INTERNAL"}
+        for model in ("m", "other"):
+            assert call(predict(model, "fourier", **enough)).code == "OK"
+    assert_serves(server, *ANSWERED)
+
+
 def test_a_crash_in_a_thread_of_tensorflow_beside_other_runs(tmp_path: Path) -> None:
     """The run that crashed is the one that does not end."""
     with closed_gate(tmp_path) as gate:

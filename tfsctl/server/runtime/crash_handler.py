@@ -7,14 +7,15 @@ has allocated stays allocated, and the locks that it holds stay locked.
 
 Threads that run requests are watched. One of them crashed if the run is inline (`Session.run`). Otherwise a thread of
 TensorFlow's pools did, which does not tell what it worked for: a run that crashed there never ends, so it is the one that
-is left once the others have ended. Later runs are in another pool, which has more threads (`Session.uses_last_pool`).
+is left once the others have ended. Later runs are in another pool, which has more threads (`Session.uses_last_pool`). So
+the first pool may lose all its threads; then all runs that are in it have crashed.
 
 abort() does not hold its lock while it raises SIGABRT (glibc 2.27 to 2.40 release it before; 2.41 takes it after the
 signal), so another thread can call it later. TensorFlow, absl and libstdc++ have written their message by then, and hold
 no lock of their log.
 
 Not handled: SIGSEGV and the checks of glibc's malloc, because memory may be damaged; crashes while a thread that is not
-watched may be concerned, such as the event loop's; threads that hold Python's lock; the last thread of a pool.
+watched may be concerned, such as the event loop's; threads that hold Python's lock; the last thread of another pool.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import ctypes
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock, get_ident, get_native_id
 from time import sleep
@@ -38,6 +39,7 @@ Report = Callable[[str], object]
 _RUN = Session._run_tensors.__code__  # noqa: SLF001 - the only code that runs sessions of requests
 _CRASHES = (signal.SIGABRT, signal.SIGFPE)
 _BETWEEN_OPERATIONS, _WITHIN_OPERATIONS = "tf_Compute", "tf_numa_"  # how the threads of TensorFlow's pools are named
+_FIRST_POOL = f"{_BETWEEN_OPERATIONS}0"  # of several
 _REPORT_S = 30
 _FOREVER_S = 3600.0
 _MIN_LEFT = 2  # threads of a pool, the one that crashed included: without any, no run would ever end
@@ -117,14 +119,20 @@ def _crashed_in_pool(name: str) -> bool:
     is_between = pool.startswith(_BETWEEN_OPERATIONS)  # where no inline run has anything
     runs = {thread for thread, frame in frames if _is_run(frame) and not (is_between and frame.f_locals["inline"])}
     runs -= _lost
-    if not pool or not runs or runs - _watched.keys() or _left_in(pool) < _MIN_LEFT:
+    if not pool or not runs or runs - _watched.keys():
         return False
-    if is_between:
-        Session.uses_last_pool = True
-    with _lock:
+    with _lock:  # two threads that crash at the same time must not both count the other one
+        left = _left_in_pools()
+        is_last = left[pool] < _MIN_LEFT
+        if is_last and not (pool == _FIRST_POOL and _has_spare_pool(left)):
+            return False
+        if is_between:
+            Session.uses_last_pool = True
         _lost_of_pools[pool] += 1
         _pool_crashes.append(name)
         _suspects.update(runs)
+        if is_last:  # none of them ever ends
+            _pool_crashes.extend([name] * (len(_suspects) - len(_pool_crashes)))
         _report_pool_crashes()
     return True
 
@@ -132,7 +140,8 @@ def _crashed_in_pool(name: str) -> bool:
 def _report_pool_crashes() -> None:
     """Report the crashes in pools once their runs are known: those of all threads that are suspected.
 
-    If one run has crashed in two threads of a pool, an innocent run may be reported too. It is lost then (`unwatch`).
+    If one run has crashed in two threads of a pool, or if the first pool has lost its last thread, a run that has not
+    crashed may be reported too. It is lost then (`unwatch`).
     """
     if len(_suspects) > len(_pool_crashes):
         return
@@ -158,9 +167,14 @@ def _pool_of(native_thread: int) -> str:
     return name if name.startswith((_BETWEEN_OPERATIONS, _WITHIN_OPERATIONS)) else ""
 
 
-def _left_in(pool: str) -> int:
-    """How many threads of a pool are not lost, this one included."""
-    return [_pool_of(int(task.name)) for task in Path("/proc/self/task").iterdir()].count(pool) - _lost_of_pools[pool]
+def _left_in_pools() -> Counter[str]:
+    """How many threads of each pool are not lost, this one included."""
+    return Counter(_pool_of(int(task.name)) for task in Path("/proc/self/task").iterdir()) - _lost_of_pools
+
+
+def _has_spare_pool(pools: Iterable[str]) -> bool:
+    """Whether there is a pool between operations for runs after a crash."""
+    return any(pool.startswith(_BETWEEN_OPERATIONS) and pool != _FIRST_POOL for pool in pools)
 
 
 _actions = SignalActions(_handle, _CRASHES)
