@@ -178,24 +178,6 @@ def test_heap_is_trimmed_if_enough_became_free(monkeypatch: pytest.MonkeyPatch) 
     assert heap.trims == 3
 
 
-def test_memory_that_is_used_again_and_again_is_trimmed_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load that goes on takes again what a trim has given back; a page fault each. When it ends, all is as before."""
-    heap, trimmer = _Heap(monkeypatch), memory.HeapTrimmer()
-
-    def trims_of_load() -> list[int]:
-        trims = []
-        for check in range(100):
-            heap.unused = 2 * memory._UNUSED_BYTES
-            if trimmer.check():
-                trims.append(check)
-        return trims
-
-    during_load = trims_of_load()
-    assert during_load == [0, 1, 3, 6, 11, 20, 37, 68, 99]
-    assert trimmer.check(is_idle=True)
-    assert trims_of_load() == during_load
-
-
 def test_heap_is_trimmed_when_the_server_becomes_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, however little is free, after unreachable cycles were collected."""
     heap, trimmer = _Heap(monkeypatch), memory.HeapTrimmer()

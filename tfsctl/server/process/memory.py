@@ -34,7 +34,6 @@ _LARGE_BYTES = 4 * 1024 * 1024
 _TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
 _UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim worthwhile
-_MAX_SKIPPED_CHECKS = 30  # a minute
 _IDLE_CPU = 0.05  # of one CPU: slow clients and probes take less
 _FREED_BYTES = 128 * 1024  # make glibc look whether it can shrink the arena: FASTBIN_CONSOLIDATION_THRESHOLD is 64 KiB
 
@@ -147,10 +146,6 @@ class HeapTrimmer:
     memory. So `check` trims only if at least 4 MiB became free since the last trim, or if the last trim gave back as
     much: requests that ran meanwhile may have freed more since.
 
-    Runs of a large model take and free the same memory again and again, and a page that was given back costs a page
-    fault: with a trim every two seconds, an image took up to 11 % more CPU. So after two trims in a row that were
-    worthwhile, `check` skips one check, then twice as many after each further one, up to a minute.
-
     When the server becomes idle, `check` trims in any case, after a garbage collection: versions that were unloaded and
     some status responses leave cycles, and there may be 20,000 such objects before Python collects them.
     """
@@ -158,26 +153,19 @@ class HeapTrimmer:
     def __init__(self) -> None:
         self._left = _unused_bytes()  # by the last trim: parts of pages, stacks, memory that is not the allocator's
         self._was_worthwhile = self._was_idle = False
-        self._pause = self._skipped = 0  # checks to skip after a trim, and those that were skipped since the last one
 
     def check(self, *, is_idle: bool = False) -> bool:
         """Trim if it is worthwhile, or if the server has become idle. Returns whether it trimmed."""
         becomes_idle, self._was_idle = is_idle and not self._was_idle, is_idle
         if becomes_idle:
             gc.collect()
-        elif self._skipped < self._pause:
-            self._skipped += 1
-            return False
         unused = _unused_bytes()
         if unused - self._left < _UNUSED_BYTES and not self._was_worthwhile and not becomes_idle:
             self._left = min(self._left, unused)
             return False
         trim_heap()
         self._left = _unused_bytes()
-        is_worthwhile = unused - self._left >= _UNUSED_BYTES
-        is_in_vain = is_worthwhile and self._was_worthwhile and not becomes_idle
-        self._pause, self._skipped = min(2 * self._pause or 1, _MAX_SKIPPED_CHECKS) if is_in_vain else 0, 0
-        self._was_worthwhile = is_worthwhile
+        self._was_worthwhile = unused - self._left >= _UNUSED_BYTES
         return True
 
 
