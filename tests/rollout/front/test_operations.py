@@ -1,4 +1,4 @@
-"""Finding the front of a model, and the hints if there is none."""
+"""Finding the front of a model, and the hints for a model without a front."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_pipelined_requests_are_answered_in_order(tmp_path: Path, rows: int) -> 
 @pytest.mark.server
 @pytest.mark.parametrize("end", ["reset", "FIN"])
 def test_requests_of_clients_that_left_are_dropped(tmp_path: Path, end: str) -> None:
-    """They neither run nor count as waiting, nor does the next request wait for them."""
+    """They do not run and do not count as waiting. The next request does not wait for them."""
     with serving(tmp_path, matmul_size=SLOW_MATRIX) as server:
         with ExitStack() as stack:
             connections = [stack.enter_context(connect(server)) for _ in range(300)]
