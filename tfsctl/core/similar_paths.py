@@ -9,7 +9,7 @@ _MAX_NAMES = 2000  # comparing more names takes too long for a hint
 
 
 def similar_path_hint(path: Path | str, *, only_directories: bool = False) -> str:
-    """`did you mean PATH?` for a file or directory next to `path` with a similar name; empty if there is none."""
+    """A hint `did you mean PATH?` with a similar name in the same directory, or an empty string."""
     import difflib
 
     path = Path(path)

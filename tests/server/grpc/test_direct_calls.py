@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from fake_recorder import FakeRecorder
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.server.execution.pending_run import PendingRun, encode_answers
@@ -20,7 +21,6 @@ from tfsctl.server.grpc.predict_request_cache import PredictRequestCache
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.memory_budget import MemoryBudget
-from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.runtime.capi import Output
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
@@ -112,33 +112,6 @@ class FakeExchange(Exchange):
 
     async def finish(self, trailers: Pairs) -> None:
         """Not used."""
-
-
-class FakeRecorder(Recorder):
-    """Keeps what is recorded, without times."""
-
-    is_active = True
-
-    def __init__(self) -> None:
-        self.events: list[tuple[object, ...]] = []
-
-    def request_succeeded(self, model: str, api: str, protocol: str, seconds: float) -> None:
-        """Keep it."""
-        del seconds
-        self.events.append(("succeeded", model, api, protocol))
-
-    def request_failed(self, model: str, code: Code) -> None:
-        """Keep it."""
-        self.events.append(("failed", model, code))
-
-    def inference_finished(self, model: str, api: str, seconds: float, *, requests: int = 1) -> None:
-        """Keep it."""
-        del seconds, requests
-        self.events.append(("inference", model, api))
-
-    def examples_classified(self, model: str, examples: int) -> None:
-        """Keep it."""
-        self.events.append(("examples", model, examples))
 
 
 class Harness:

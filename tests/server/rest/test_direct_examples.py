@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from fake_recorder import FakeRecorder
 
 from tfsctl.core import dtypes, protos
 from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.http.exchange import Exchange
-from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.rest.api import RestApi
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.response import RestResponse
@@ -25,29 +25,6 @@ from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError
 
 CLASSIFY, REGRESS = "/v1/models/m:classify", "/v1/models/m:regress"
-
-
-class FakeRecorder(Recorder):
-    """Keeps what is recorded, without times."""
-
-    is_active = True
-
-    def __init__(self) -> None:
-        self.events: list[tuple[object, ...]] = []
-
-    def request_succeeded(self, model: str, api: str, protocol: str, seconds: float) -> None:
-        """Keep it."""
-        del seconds
-        self.events.append(("succeeded", model, api, protocol))
-
-    def inference_finished(self, model: str, api: str, seconds: float, *, requests: int = 1) -> None:
-        """Keep it."""
-        del seconds, requests
-        self.events.append(("inference", model, api))
-
-    def examples_classified(self, model: str, examples: int) -> None:
-        """Keep it."""
-        self.events.append(("examples", model, examples))
 
 
 def signature(outputs: Sequence[str]) -> BoundSignature:

@@ -137,7 +137,7 @@ def _number_text(number: object) -> str:
 
 
 def _choice_hint(error: Exception) -> str:
-    """The choice of an option that was probably meant; empty if there is none."""
+    """A hint with the choice of an option that was probably meant, or an empty string."""
     parameter = getattr(error, "param", None)
     typed = _WRONG_CHOICE.match(str(getattr(error, "message", "")))
     choices = [str(getattr(one, "value", one)) for one in getattr(getattr(parameter, "type", None), "choices", ())]

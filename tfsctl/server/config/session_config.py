@@ -66,7 +66,7 @@ def _default_inter() -> tuple[int, int]:
 
     TensorFlow cannot start another thread in the place of one that is lost (`runtime/crash_handler.py`), so there have to
     be more threads than CPUs after a crash. But each thread that has no work is woken for the next ready operation: with
-    32 images at a time on 2 CPUs, a run of MobileNetV2 had 12 context switches with 2 threads, 45 with 3, and took 6 % less
-    CPU; with 10 threads it had 100. A pool of one thread would not let another run begin while one waits.
+    32 images at a time on 2 CPUs, a run of MobileNetV2 had 12 context switches with 2 threads and 45 with 3, which took 6 %
+    more CPU. There are at least two, because the only thread of a pool would keep other runs waiting during a slow one.
     """
     return max(2, cpu_count()), cpu_count() + _SPARE_THREADS

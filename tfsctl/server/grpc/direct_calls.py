@@ -1,6 +1,6 @@
 """Answers small calls of Predict, Classify and Regress without a task.
 
-From the last byte of a request to its run, and from the run to the response.
+It does what is needed between the last byte of a request and its run, and between the run and the response.
 
 A task and the coroutines in it take a fifth of the CPU time of such a call. Calls that may have to wait for anything but
 their run (a large message, one that is compressed or logged) and calls that fail before their run are left to `GrpcApi`.
@@ -107,12 +107,18 @@ class DirectCalls:
             return False
         spec = request.model_spec
         servable = self._service.core.servable(model_ref(spec))
-        task = kind.method, spec.signature_name
+        signature = spec.signature_name
         write_for = partial(_result_writer, kind)
         run = self._service.direct_examples_run(
-            servable, task, examples, "gRPC", write_for, nbytes=len(message), deadline_s=deadline_s
+            servable,
+            (kind.method, signature),
+            examples,
+            "gRPC",
+            write_for,
+            nbytes=len(message),
+            deadline_s=deadline_s,
         )
-        return run is not None and self._submit(exchange, servable, run, kind.api, task[1])
+        return run is not None and self._submit(exchange, servable, run, kind.api, signature)
 
     def _begin_predict(self, exchange: Exchange, message: bytes, deadline_s: float | None) -> bool:
         request = self._requests.parse(message)

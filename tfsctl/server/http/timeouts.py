@@ -6,7 +6,7 @@ run is refused, so that other clients do not wait for runs whose answers nobody 
 
 - at once, if the FIN arrives later than `LATE_FIN_S` after the last bytes. A client that only stops sending sends it with
   the last bytes; this client has probably given up.
-- otherwise if it waits at two looks, `HALF_CLOSED_WAIT_S` apart. What the request took before it waited does not count.
+- otherwise if it waits at two checks that are `HALF_CLOSED_WAIT_S` apart. What the request took before it waited does not count.
 """
 
 from __future__ import annotations
