@@ -14,10 +14,11 @@ from tfsctl.core.arrays import object_array
 from tfsctl.server.grpc import examples_response, framing
 from tfsctl.server.grpc.examples_response import (
     PIECE_RESULTS,
-    fill_classifications,
-    fill_regressions,
+    classifications,
     framed_result,
     framed_results,
+    regressions,
+    serialized_spec,
 )
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, ExamplesRequest, parse_in_pieces, parse_request
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
@@ -145,27 +146,28 @@ def _content(framed: bytes) -> bytes:
 
 @pytest.mark.parametrize("count", [1, PIECE_RESULTS, PIECE_RESULTS + 1, 3000])
 def test_classifications(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """The same response as one that is written at once."""
-    rows, response = _class_rows(count), protos.ClassificationResponse(model_spec={"name": "m"})
-    most: list[int] = []
+    """The labels and scores of all examples, in messages of at most PIECE_RESULTS."""
+    rows, sizes = _class_rows(count), []
 
-    def fill(message: Any, results: Any) -> None:
-        most.append(len(results))
-        fill_classifications(message, results)
+    def write(some: Any) -> protos.ClassificationResult:
+        sizes.append(len(some))
+        return classifications(some)
 
-    monkeypatch.setattr(examples_response, "fill_classifications", fill)
-    framed = framed_result(response, rows)
+    monkeypatch.setattr(examples_response, "classifications", write)
+    framed = framed_result(serialized_spec(protos.ModelSpec(name="m")), rows)
 
-    expected = protos.ClassificationResponse(model_spec={"name": "m"})
-    fill_classifications(expected.result, rows[:])
-    assert protos.ClassificationResponse.FromString(_content(framed)) == expected
-    assert max(most) <= PIECE_RESULTS
+    found = protos.ClassificationResponse.FromString(_content(framed))
+    assert found.model_spec.name == "m"
+    assert [[(one.label, one.score) for one in each.classes] for each in found.result.classifications] == [
+        list(zip(["a", "b"], row.scores, strict=True)) for row in rows[:]
+    ]
+    assert max(sizes) <= PIECE_RESULTS
 
 
 def test_regressions() -> None:
     """As above."""
     values = RANDOM.random(2000, np.float32)
-    framed = framed_result(protos.RegressionResponse(), ValueRows(values))
+    framed = framed_result(serialized_spec(protos.ModelSpec()), ValueRows(values))
 
     found = protos.RegressionResponse.FromString(_content(framed))
     assert [one.value for one in found.result.regressions] == values.tolist()
@@ -180,7 +182,7 @@ def test_multi_inference(count: int) -> None:
 
     expected = protos.MultiInferenceResponse()
     expected.CopyFrom(response)
-    fill_classifications(expected.results[0].classification_result, rows[:])
-    fill_regressions(expected.results[1].regression_result, values.tolist())
-    fill_classifications(expected.results[2].classification_result, rows[:])
+    expected.results[0].classification_result.CopyFrom(classifications(rows[:]))
+    expected.results[1].regression_result.CopyFrom(regressions(values.tolist()))
+    expected.results[2].classification_result.CopyFrom(classifications(rows[:]))
     assert protos.MultiInferenceResponse.FromString(_content(framed)) == expected

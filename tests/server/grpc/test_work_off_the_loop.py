@@ -117,7 +117,7 @@ def test_invalid_padded_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_responses_to_multi_inference(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many results are written in a thread."""
-    calls = on_main_thread(monkeypatch, examples_response, "fill_regressions")
+    calls = on_main_thread(monkeypatch, examples_response, "regressions")
     found = answer("MultiInference", protos.MultiInferenceRequest(tasks=[TASK, TASK]))
 
     assert found.code is Code.OK

@@ -26,7 +26,7 @@ from tfsctl.server.grpc.direct_calls import (
     REGRESS_PATH,
     DirectCalls,
 )
-from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, framed_results
+from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, framed_results, serialized_spec
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.model_calls import ModelCalls
@@ -104,8 +104,14 @@ class GrpcApi:
         models = ModelCalls(service, self._recorder)
         methods: Methods = {
             **other_methods,
-            CLASSIFY_PATH: ("ClassificationRequest", self._recorded("Classify", self._classify)),
-            REGRESS_PATH: ("RegressionRequest", self._recorded("Regress", self._regress)),
+            CLASSIFY_PATH: (
+                "ClassificationRequest",
+                self._recorded("Classify", partial(self._infer_one, signature_examples.CLASSIFY_METHOD)),
+            ),
+            REGRESS_PATH: (
+                "RegressionRequest",
+                self._recorded("Regress", partial(self._infer_one, signature_examples.REGRESS_METHOD)),
+            ),
             PREDICTION_SERVICE + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
             PREDICTION_SERVICE + "GetModelMetadata": ("GetModelMetadataRequest", models.metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", models.status),
@@ -277,38 +283,24 @@ class GrpcApi:
             self._service.refuse_predict(model, request.model_spec.signature_name, sent)
             raise invalid_argument(f"tensor parsing error: {error}") from None
 
-    async def _classify(
-        self, request: protos.ClassificationRequest | ExamplesRequest, deadline_s: float | None
-    ) -> bytes:
-        inferred = await self._infer_one(request, signature_examples.CLASSIFY_METHOD, deadline_s)
-        return await self._inference_response(protos.ClassificationResponse(), inferred)
-
-    async def _regress(self, request: protos.RegressionRequest | ExamplesRequest, deadline_s: float | None) -> bytes:
-        inferred = await self._infer_one(request, signature_examples.REGRESS_METHOD, deadline_s)
-        return await self._inference_response(protos.RegressionResponse(), inferred)
-
-    async def _inference_response(
-        self, response: protos.ClassificationResponse | protos.RegressionResponse, inferred: InferResult
-    ) -> bytes:
-        """The response with the results of one task, written in a thread if there are many."""
-        _fill_model_spec(response.model_spec, inferred, 0)
-        (results,) = inferred.results
-        if len(results) <= PIECE_RESULTS:
-            return framed_result(response, results)
-        return await self._threads.run(LARGE_BYTES, framed_result, response, results)
-
     async def _infer_one(
         self,
-        request: protos.ClassificationRequest | protos.RegressionRequest | ExamplesRequest,
         method: str,
+        request: protos.ClassificationRequest | protos.RegressionRequest | ExamplesRequest,
         deadline_s: float | None,
-    ) -> InferResult:
+    ) -> bytes:
+        """Answer Classify or Regress. `method` is the method name of its signatures."""
         message = request.message if isinstance(request, ExamplesRequest) else request
         if not message.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         ref = model_ref(request.model_spec)
         task = (method, request.model_spec.signature_name)
-        return await self._service.infer(ref, [task], request.input, deadline_s=deadline_s)
+        inferred = await self._service.infer(ref, [task], request.input, deadline_s=deadline_s)
+        spec = protos.ModelSpec()
+        _fill_model_spec(spec, inferred, 0)
+        (results,) = inferred.results
+        write = partial(framed_result, serialized_spec(spec), results)
+        return write() if len(results) <= PIECE_RESULTS else await self._threads.run(LARGE_BYTES, write)
 
     async def _multi_inference(
         self, request: protos.MultiInferenceRequest | ExamplesRequest, deadline_s: float | None

@@ -22,7 +22,7 @@ from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.grpc import framing
-from tfsctl.server.grpc.examples_response import framed_result_after_spec
+from tfsctl.server.grpc.examples_response import framed_result, serialized_spec
 from tfsctl.server.grpc.predict_codec import codec_for
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, value_bytes
@@ -49,19 +49,16 @@ _OK_TRAILERS = framing.GrpcResponse(b"").trailers
 
 
 class _ExamplesMethod(NamedTuple):
-    """Classify or Regress: its name, its messages, and the method name of its signatures."""
+    """Classify or Regress: its name, its request message, and the method name of its signatures."""
 
     api: str
     request: type[protos.ClassificationRequest | protos.RegressionRequest]
-    response: type[protos.ClassificationResponse | protos.RegressionResponse]
     method: str
 
 
 _EXAMPLES_METHODS = {
-    CLASSIFY_PATH: _ExamplesMethod(
-        "Classify", protos.ClassificationRequest, protos.ClassificationResponse, CLASSIFY_METHOD
-    ),
-    REGRESS_PATH: _ExamplesMethod("Regress", protos.RegressionRequest, protos.RegressionResponse, REGRESS_METHOD),
+    CLASSIFY_PATH: _ExamplesMethod("Classify", protos.ClassificationRequest, CLASSIFY_METHOD),
+    REGRESS_PATH: _ExamplesMethod("Regress", protos.RegressionRequest, REGRESS_METHOD),
 }
 
 
@@ -108,13 +105,12 @@ class DirectCalls:
         spec = request.model_spec
         servable = self._service.core.servable(model_ref(spec))
         signature = spec.signature_name
-        write_for = partial(_result_writer, kind)
         run = self._service.direct_examples_run(
             servable,
             (kind.method, signature),
             examples,
             "gRPC",
-            write_for,
+            _result_writer,
             nbytes=len(message),
             deadline_s=deadline_s,
         )
@@ -234,8 +230,8 @@ class DirectCalls:
             self._recorder.request_succeeded(name, api, "GRPC", seconds)
 
 
-def _result_writer(kind: _ExamplesMethod, servable: Servable, task: BoundTask) -> Write:
+def _result_writer(servable: Servable, task: BoundTask) -> Write:
     """What writes the framed responses of a servable to Classify or Regress requests."""
     spec = protos.ModelSpec(name=servable.name, signature_name=task.signature)
     spec.version.value = servable.version
-    return partial(framed_result_after_spec, kind.response, kind.response(model_spec=spec).SerializeToString())
+    return partial(framed_result, serialized_spec(spec))
