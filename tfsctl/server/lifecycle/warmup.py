@@ -19,7 +19,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.signatures import examples as signature_examples
-from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
+from tfsctl.server.signatures.predict import bind_signature, check_shapes, feeds_for, fetches_for
 from tfsctl.server.signatures.serialized_input import serialized_examples
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -103,10 +103,7 @@ def run_request(servable: Servable, log_entry: protos.PredictionLog, *, check_me
 
 
 def _predict(servable: Servable, request: protos.PredictRequest) -> None:
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    bound = servable.signature(name)
-    if bound is None:
-        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    bound = bind_signature(servable, request.model_spec.signature_name or DEFAULT_SIGNATURE)
     inputs = {}
     for alias, proto in request.inputs.items():
         try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -24,9 +23,9 @@ from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory
 from tfsctl.server.runtime.session import BoundSignature, Endpoint, Feeds
 from tfsctl.server.signatures import examples as signature_examples
-from tfsctl.server.signatures.examples import BoundTask
+from tfsctl.server.signatures.examples import BoundTask, Results
 from tfsctl.server.signatures.examples_codec import ExamplesCodec, Write
-from tfsctl.server.signatures.predict import check_shapes, feeds_for, fetches_for
+from tfsctl.server.signatures.predict import bind_signature, check_shapes, feeds_for, fetches_for
 from tfsctl.server.signatures.serialized_input import (
     SerializedInput,
     context_bytes,
@@ -58,7 +57,7 @@ class InferResult:
     name: str
     version: int
     signatures: Sequence[str]
-    results: Sequence[Any]
+    results: Sequence[Results]
 
 
 class Service:
@@ -117,19 +116,14 @@ class Service:
 
     def bound_signature(self, servable: Servable, signature: str) -> BoundSignature:
         """A signature that a predict request names. Raises FAILED_PRECONDITION or INTERNAL."""
-        bound = servable.signature(signature)
-        if bound is None:
-            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
+        bound = bind_signature(servable, signature)
         if self._check_method_names:
             _check_method_name(servable, signature)
         return bound
 
     def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
         """Raise if a predict request with inputs of these names would be refused, whatever their values."""
-        name = signature or DEFAULT_SIGNATURE
-        bound = self.core.servable(ref).signature(name)
-        if bound is None:
-            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        bound = bind_signature(self.core.servable(ref), signature or DEFAULT_SIGNATURE)
         feeds_for(bound, dict.fromkeys(names, np.empty(0)))
 
     def check_tasks(self, ref: ModelRef, specs: Iterable[tuple[str, str, str]]) -> None:
@@ -140,7 +134,7 @@ class Service:
         self,
         ref: ModelRef,
         tasks: Sequence[tuple[str, str]],
-        given: protos.Input | SerializedInput,
+        sent: protos.Input | SerializedInput,
         *,
         deadline_s: float | None = None,
     ) -> InferResult:
@@ -151,11 +145,11 @@ class Service:
             signature_examples.bind_task(servable, method, signature, check_method_name=self._check_method_names)
             for method, signature in tasks
         ]
-        charge_memory(_COPIES_OF_CONTEXT * context_bytes(given))
-        if example_count(given) <= _MANY_EXAMPLES:
-            examples = serialized_examples(given)
+        charge_memory(_COPIES_OF_CONTEXT * context_bytes(sent))
+        if example_count(sent) <= _MANY_EXAMPLES:
+            examples = serialized_examples(sent)
         else:
-            examples = await self._threads.run(HUGE_BYTES, serialized_examples, given)
+            examples = await self._threads.run(HUGE_BYTES, serialized_examples, sent)
         results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"
@@ -206,12 +200,12 @@ class Service:
             raise invalid_argument(error.message) from error
         await self.core.reload(models)
 
-    def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, Any]]:
+    def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, protos.SignatureDef]]:
         """The servable, and its SignatureDef messages by name."""
         servable = self.core.servable(ref)
         return servable, servable.session.signature_defs
 
-    def version_and_signatures(self, ref: ModelRef) -> tuple[int | None, Mapping[str, Any] | None]:
+    def version_and_signatures(self, ref: ModelRef) -> tuple[int | None, Mapping[str, protos.SignatureDef] | None]:
         """The number of the version that answers a request, and its SignatureDefs; None for both if there is none."""
         try:
             servable = self.core.servable(ref)

@@ -10,14 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from tfsctl.server.execution.servable import Servable
 from tfsctl.server.runtime.session import BoundSignature, Endpoint
-from tfsctl.server.status import invalid_argument
+from tfsctl.server.status import Code, ServingError, invalid_argument
 
 _MAX_SIZES_OF_EMPTY = 2**24  # the product of the sizes of an empty tensor, without those of 0
 
 
 def _names(names: Iterable[str]) -> str:
     return f"{{{','.join(sorted(names))}}}"
+
+
+def bind_signature(servable: Servable, name: str) -> BoundSignature:
+    """The signature of that name. Raises FAILED_PRECONDITION if the version has none."""
+    bound = servable.signature(name)
+    if bound is None:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    return bound
 
 
 def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
