@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.server.monitoring.recorder import Recorder
@@ -45,7 +44,7 @@ class SampledRequest:
     protocol: str
     model: str
     version: int | None
-    definitions: Mapping[str, Any] | None
+    definitions: Mapping[str, protos.SignatureDef] | None
     body: bytes
     time_s: float
     start_s: float

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, read_clocks
@@ -45,7 +45,7 @@ class RequestLogs:
     def sample(
         self,
         model: str,
-        version: Callable[[], tuple[int | None, Mapping[str, Any] | None]],
+        version: Callable[[], tuple[int | None, Mapping[str, protos.SignatureDef] | None]],
         convert: Callable[[SampledRequest], protos.PredictionLog],
         *,
         api: str,

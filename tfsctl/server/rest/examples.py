@@ -50,8 +50,8 @@ class RestExamples:
         if body is None:
             return False
         try:
-            signature, given = _read_examples(body, exchange.memory_limit // 2)
-            examples = None if isinstance(given, SerializedInput) else few_examples(given, MAX_EXAMPLES)
+            signature, sent = _read_examples(body, exchange.memory_limit // 2)
+            examples = None if isinstance(sent, SerializedInput) else few_examples(sent, MAX_EXAMPLES)
             if examples is None:
                 return False
             servable = self._service.core.servable(ref)
@@ -70,23 +70,22 @@ class RestExamples:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
         limit = max_step_bytes()
         if len(body) > _SMALL_BODY_BYTES:
-            signature, given = await self._threads.run(len(body), _read_examples, body, limit)
+            signature, sent = await self._threads.run(len(body), _read_examples, body, limit)
         else:
-            signature, given = _read_examples(body, limit)
+            signature, sent = _read_examples(body, limit)
         task = _METHODS[verb], signature
-        inferred = await self._service.infer(ref, [task], given, deadline_s=self._deadline_s())
+        inferred = await self._service.infer(ref, [task], sent, deadline_s=self._deadline_s())
         (results,) = inferred.results
-        write = json_results.classifications if verb == "classify" else json_results.regressions
         if len(results) <= _MANY_RESULTS:
-            return write(results)
-        return await self._threads.run(HUGE_BYTES, write, results)
+            return json_results.answer(results)
+        return await self._threads.run(HUGE_BYTES, json_results.answer, results)
 
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
 
 
-def _result_writer(_servable: Servable, task: BoundTask) -> Write:
-    return json_results.classifications if task.method == CLASSIFY_METHOD else json_results.regressions
+def _result_writer(_servable: Servable, _task: BoundTask) -> Write:
+    return json_results.answer
 
 
 def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | SerializedInput]:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
 
 from tfsctl.core.arrays import object_array
 from tfsctl.server.execution.stacked_run import Stack
@@ -22,7 +21,7 @@ MAX_EXAMPLES = 64
 """Of a request that has a codec. Reading more takes longer than a task."""
 _LARGE_VALUES = 2048  # of outputs: a thread writes the answers, which takes some microseconds for each
 
-Write = Callable[[Any], bytes]
+Write = Callable[[Results], bytes]
 """Writes the answer to one request from its results."""
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from tfsctl.server.rest.json.text import INDENT, float_text, quote
-from tfsctl.server.signatures.examples import Classes, ClassRows, ValueRows
+from tfsctl.server.signatures.examples import Classes, ClassRows, Results, ValueRows
 
 _PIECE_ROWS = 512  # written by one call, during which no other Python thread runs
 
 
-def classifications(results: ClassRows) -> bytes:
-    """The body of a classify answer: a list of [label, score] for each example."""
+def answer(results: Results) -> bytes:
+    """The body of a classify answer (for each example a list of [label, score]) or a regress answer (a value for each)."""
+    return _classifications(results) if isinstance(results, ClassRows) else _regressions(results)
+
+
+def _classifications(results: ClassRows) -> bytes:
     pieces = []
     for start in range(0, len(results), _PIECE_ROWS):
         rows = ", ".join([_classes(row) for row in results[start : start + _PIECE_ROWS]])
@@ -23,8 +27,7 @@ def _classes(row: Classes) -> str:
     return f"[{', '.join(texts)}]"
 
 
-def regressions(results: ValueRows) -> bytes:
-    """The body of a regress answer: a value for each example."""
+def _regressions(results: ValueRows) -> bytes:
     pieces = (results[start : start + _PIECE_ROWS] for start in range(0, len(results), _PIECE_ROWS))
     texts = [", ".join(map(float_text, values)).encode() for values in pieces]
     return b'{\n%b"results": [%b]\n}' % (INDENT.encode(), b", ".join(texts))
