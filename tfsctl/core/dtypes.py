@@ -100,6 +100,8 @@ BY_NUMBER = {dtype.number: dtype for dtype in DTYPES}
 BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 BY_ENUM_NAME = {dtype.enum_name: dtype for dtype in DTYPES}
 FLOAT, DOUBLE, STRING = BY_NAME["float32"], BY_NAME["float64"], BY_NAME["string"]
+INT32, INT64, BOOL, UINT8 = BY_NAME["int32"], BY_NAME["int64"], BY_NAME["bool"], BY_NAME["uint8"]
+RESOURCE_NUMBER, VARIANT_NUMBER = 20, 21  # of handles, which have no values in an array
 
 
 @lru_cache(maxsize=None)

@@ -14,7 +14,7 @@ from tfsctl.server.config.configured_models import configured_models
 from tfsctl.server.config.flags import START_FAILED, WITHOUT_EFFECT
 from tfsctl.server.config.session_config import check_session_flags
 from tfsctl.server.process import open_files, shutdown
-from tfsctl.server.process.logs import write_line
+from tfsctl.server.process.logs import FORMAT, write_line
 from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_line(sys.stdout, f"unknown argument: {argument}")
     if parsed.unknown:
         write_line(sys.stdout, command_line.usage())
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=FORMAT)
     if without_effect := [f"--{name}" for name in parsed.set_flags if name in WITHOUT_EFFECT]:
         log.warning("Without effect in this server: %s", ", ".join(without_effect))
     try:

@@ -6,11 +6,10 @@ resources. Operations that change a resource have such an input, but not all of 
 
 from __future__ import annotations
 
-from tfsctl.core import protos
+from tfsctl.core import dtypes, protos
 from tfsctl.core.graphs.signature_graph import functions_in_attributes
 from tfsctl.server.runtime import capi
 
-_RESOURCE = 20  # DT_RESOURCE
 # Stateful operations that do not change their state. The functions that _CALLS call are checked too.
 _CHECKS = {"Assert", "CheckNumerics", "CheckNumericsV2", "NoOp", "Placeholder"}
 _CALLS = {"Case", "If", "StatefulPartitionedCall", "While"}
@@ -51,4 +50,4 @@ def _is_stateful(graph: int, operation: str) -> bool:
     definition = protos.OpDef.FromString(
         capi.call_for_bytes(capi.gil_held().TF_GraphGetOpDef, graph, operation.encode())
     )
-    return definition.is_stateful or any(argument.type == _RESOURCE for argument in definition.input_arg)
+    return definition.is_stateful or any(argument.type == dtypes.RESOURCE_NUMBER for argument in definition.input_arg)

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 
-from tfsctl.server.process.signal_actions import SignalActions, libc
+from tfsctl.server.process.libc import libc
+from tfsctl.server.process.signal_actions import SignalActions
 
 _FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 _STACK_BYTES = 1024 * 1024

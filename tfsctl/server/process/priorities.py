@@ -24,12 +24,7 @@ def lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE_INCREMENT)
 
 
-def low_priority_executor(threads: int, name: str) -> ThreadPoolExecutor:
-    """A pool of low-priority threads whose names begin with `name`."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=lower_priority)
-
-
 async def run_in_low_priority_thread(work: Callable[..., None], *arguments: object) -> None:
     """Call `work` in a low-priority thread that ends afterwards."""
-    with low_priority_executor(1, "background") as thread:
+    with ThreadPoolExecutor(1, "background", initializer=lower_priority) as thread:
         await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)

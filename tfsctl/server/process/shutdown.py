@@ -7,7 +7,6 @@ receives the signal to hand the ports over to another process (`programs/port_ha
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from collections.abc import Callable
 
 from tfsctl.programs import port_handover
 from tfsctl.programs.processes import PARENT_VARIABLE
+from tfsctl.server.process.libc import libc
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def end_with_parent(number: signal.Signals) -> None:
     parent = os.environ.pop(PARENT_VARIABLE, "")
     if not parent or sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    libc().prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != int(parent):  # it ended before the kernel was asked
         signal.raise_signal(number)
 

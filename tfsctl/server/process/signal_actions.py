@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+
+from tfsctl.server.process.libc import libc
 
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _SA_ONSTACK = 0x08000000  # bits/sigaction.h
@@ -50,9 +51,3 @@ class SignalActions:
         while self._previous:
             number, action = self._previous.popitem()
             self._libc.sigaction(number, ctypes.byref(action), None)
-
-
-@lru_cache(maxsize=None)
-def libc() -> ctypes.CDLL:
-    """The C library. Each CDLL object is a reference cycle, so there is only one."""
-    return ctypes.CDLL(None)

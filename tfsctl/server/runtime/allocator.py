@@ -8,13 +8,13 @@ from __future__ import annotations
 import ctypes as c
 import os
 import sys
-from functools import lru_cache
 from pathlib import Path
 
+from tfsctl.core import dtypes
+from tfsctl.server.process.libc import libc
 from tfsctl.server.runtime import capi
 
 _PIECE_BYTES = 1024 * 1024
-_UINT8 = 4  # DT_UINT8
 _MADV_DONTNEED = 4  # linux/mman.h
 
 
@@ -31,14 +31,14 @@ def release_free_memory(most_bytes: int) -> None:
     try:
         for _ in range(most_bytes // _PIECE_BYTES):
             before = _mapped_pages()
-            piece = library.TF_AllocateTensor(_UINT8, shape, 1, _PIECE_BYTES)
+            piece = library.TF_AllocateTensor(dtypes.UINT8.number, shape, 1, _PIECE_BYTES)
             pieces.append(piece)
             if _mapped_pages() - before >= _PIECE_BYTES // page:
                 break  # that piece is new memory: nothing is free
             start = library.TF_TensorData(piece)
             first = -(-start // page) * page
             size = (start + _PIECE_BYTES) // page * page - first
-            _libc().madvise(c.c_void_p(first), c.c_size_t(size), _MADV_DONTNEED)
+            libc().madvise(c.c_void_p(first), c.c_size_t(size), _MADV_DONTNEED)
     finally:
         for piece in pieces:
             library.TF_DeleteTensor(piece)
@@ -47,8 +47,3 @@ def release_free_memory(most_bytes: int) -> None:
 def _mapped_pages() -> int:
     """The size of the address space that the process uses, in pages."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split(maxsplit=1)[0])
-
-
-@lru_cache(maxsize=None)
-def _libc() -> c.CDLL:
-    return c.CDLL(None)

@@ -23,13 +23,14 @@ from tfsctl.core import dtypes
 from tfsctl.core.arrays import PIECE_VALUES, content_bytes, object_array, pieces
 from tfsctl.core.protos import tensorflow_directory
 from tfsctl.server.process import logs
+from tfsctl.server.process.libc import libc
 from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.status import Code, ServingError
 
 _POINTER, _INT64 = c.c_void_p, c.c_int64
 TSTRING_BYTES = 24
-_STRING = 7  # DT_STRING
+_STRING = dtypes.STRING.number
 _SMALL_BYTES, _LARGE_BYTES = 8 * 1024, 512 * 1024
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -141,7 +142,7 @@ def _load_lazily(path: str) -> None:
     ctypes always has all of them bound at once, which takes 0.14 of the 0.33 s of CPU that TensorFlow takes to load. A
     library that is loaded already is not bound again. If it cannot be loaded, ctypes says why.
     """
-    load = c.CDLL(None).dlopen
+    load = libc().dlopen
     load.restype, load.argtypes = _POINTER, [c.c_char_p, c.c_int]
     load(os.fsencode(path), os.RTLD_LAZY)
 
@@ -273,11 +274,16 @@ def new_tensor(array: np.ndarray) -> int:
             data = np.ascontiguousarray(array)
             c.memmove(library.TF_TensorData(tensor), data.ctypes.data, size)
         return tensor
+    tensor = library.TF_AllocateTensor(_STRING, shape, array.ndim, TSTRING_BYTES * array.size)
+    _write_strings(library.TF_TensorData(tensor), array)
+    return tensor
+
+
+def _write_strings(at: int, array: np.ndarray) -> None:
+    """Write an array of bytes as TF_TStrings to the memory of a tensor."""
     size = TSTRING_BYTES * array.size
-    tensor = library.TF_AllocateTensor(_STRING, shape, array.ndim, size)
-    at = library.TF_TensorData(tensor)
     c.memset(at, 0, size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
-    copy = library.TF_StringCopy
+    copy = gil_held().TF_StringCopy
     for part in (array.ravel(),) if array.size <= PIECE_VALUES else pieces(array):
         for value in part.tolist():
             size = len(value)
@@ -286,7 +292,6 @@ def new_tensor(array: np.ndarray) -> int:
             else:
                 gil_released().TF_StringCopy(at, value, size)
             at += TSTRING_BYTES
-    return tensor
 
 
 def new_values_tensor(number: int, shape: tuple[int, ...], values: bytes) -> int:
@@ -306,12 +311,12 @@ def new_values_tensor(number: int, shape: tuple[int, ...], values: bytes) -> int
 def read_values(tensor: int) -> tuple[tuple[int, ...], bytes]:
     """The shape of a TF_Tensor of numbers, and a copy of its memory."""
     library = gil_held()
-    rank = library.TF_NumDims(tensor)
-    if rank == 2:
-        shape: tuple[int, ...] = library.TF_Dim(tensor, 0), library.TF_Dim(tensor, 1)
-    else:
-        shape = tuple([library.TF_Dim(tensor, axis) for axis in range(rank)])
-    return shape, c.string_at(library.TF_TensorData(tensor), library.TF_TensorByteSize(tensor))
+    return _shape_of(tensor), c.string_at(library.TF_TensorData(tensor), library.TF_TensorByteSize(tensor))
+
+
+def _shape_of(tensor: int) -> tuple[int, ...]:
+    library = gil_held()
+    return tuple([library.TF_Dim(tensor, axis) for axis in range(library.TF_NumDims(tensor))])
 
 
 @lru_cache(1024)
@@ -324,12 +329,7 @@ def read_tensor(tensor: int) -> np.ndarray:
     """A copy of a TF_Tensor as an array. Raises UNIMPLEMENTED for dtypes that have no values (resource, variant)."""
     library = gil_held()
     number = library.TF_TensorType(tensor)
-    dtype = _numpy_dtype(number)
-    rank = library.TF_NumDims(tensor)
-    if rank == 2:
-        shape: tuple[int, ...] = library.TF_Dim(tensor, 0), library.TF_Dim(tensor, 1)
-    else:
-        shape = tuple([library.TF_Dim(tensor, axis) for axis in range(rank)])
+    dtype, shape = _numpy_dtype(number), _shape_of(tensor)
     at = library.TF_TensorData(tensor)
     size = library.TF_TensorByteSize(tensor)
     if number != _STRING:

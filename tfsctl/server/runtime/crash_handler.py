@@ -30,7 +30,8 @@ from threading import Lock, get_ident, get_native_id
 from time import sleep
 from types import FrameType
 
-from tfsctl.server.process.signal_actions import SignalActions, libc
+from tfsctl.server.process.libc import libc
+from tfsctl.server.process.signal_actions import SignalActions
 from tfsctl.server.runtime.session import Session
 
 Report = Callable[[str], object]

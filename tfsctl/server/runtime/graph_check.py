@@ -17,9 +17,9 @@ from tfsctl.server.status import Code, UnsafeVersionError
 
 _MAX_INT64 = 2**63 - 1
 _MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions
-_STRING, _HANDLES = 7, (20, 21)  # numbers of dtypes: DT_STRING; DT_RESOURCE, DT_VARIANT
+_HANDLES = (dtypes.RESOURCE_NUMBER, dtypes.VARIANT_NUMBER)
 _STRING_BYTES = 24  # sizeof(tstring)
-_INTEGERS = {3: "<i4", 9: "<i8"}  # DT_INT32, DT_INT64
+_INTEGERS = {dtypes.INT32.number: "<i4", dtypes.INT64.number: "<i8"}
 # Numbers of outputs, and of a loop's parallel iterations: TensorFlow allocates as many, whatever the number.
 _COUNTS = {"parallel_iterations", "N", "num", "num_split", "num_splits", "num_outs", "num_outputs", "num_partitions", "num_features",
     "num_sparse", "num_params", "top_paths", "Nsparse", "Ncontext_sparse", "Nfeature_list_sparse", "Nfeature_list_dense",
@@ -191,7 +191,7 @@ class GraphCheck:
 def _element_bytes(number: int) -> int:
     """The least memory that TensorFlow needs for one element of a dtype, in bytes."""
     dtype = dtypes.BY_NUMBER.get(number)
-    if number == _STRING:
+    if number == dtypes.STRING.number:
         return _STRING_BYTES
     if number in _HANDLES:
         return _HANDLE_BYTES

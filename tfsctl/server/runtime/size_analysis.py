@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from tfsctl.core import protos
+from tfsctl.core import dtypes, protos
 from tfsctl.server.runtime import size_rules
 
-_STRING, _BOOL, _INT32, _INT64 = 7, 10, 3, 9  # numbers of dtypes
 _MAX_SMALL = 1_000_000
 _SELECTIONS = frozenset(("Select", "SelectV2"))
 _PARSERS = frozenset(("ParseExample", "ParseExampleV2"))
@@ -104,7 +103,9 @@ class SizeAnalysis:
             functions = tuple(_called(attributes, size_rules.BRANCHES[op]))
         elif op in size_rules.LOOPS:
             functions = (attributes["cond"].func.name, attributes["body"].func.name)
-        has_strings = op in size_rules.REPEATING and any(value.type == _STRING for value in attributes.values())
+        has_strings = op in size_rules.REPEATING and any(
+            value.type == dtypes.STRING.number for value in attributes.values()
+        )
         has_strings |= op == "StringJoin"
         has_counted = op in _PARSERS and any(
             attributes[name].i or attributes[name].list.type
@@ -112,7 +113,7 @@ class SizeAnalysis:
             if name in attributes
         )
         is_small = op == "Const" and _is_small(attributes["value"].tensor)
-        if op == "Cast" and attributes["SrcT"].type == _BOOL:
+        if op == "Cast" and attributes["SrcT"].type == dtypes.BOOL.number:
             op = size_rules.CAST_FROM_BOOL
         body = self._bodies.setdefault(function, _Body())
         body.nodes[node.name] = _Node(op, inputs, functions, has_strings, has_counted, is_small)
@@ -139,8 +140,8 @@ class SizeAnalysis:
             body = self._bodies.get(function)
             if body is None or len(body.arguments) != len(arguments):
                 raise _TooComplexError
-            given = dict(zip(body.arguments, arguments, strict=True))
-            found = self._found[function, arguments] = self._evaluate(body, body.results, given, all_nodes=True)
+            by_name = dict(zip(body.arguments, arguments, strict=True))
+            found = self._found[function, arguments] = self._evaluate(body, body.results, by_name, all_nodes=True)
         return found
 
     def _evaluate(
@@ -300,7 +301,7 @@ def _kind(kinds: Mapping[str, Kinds], reference: str) -> Kind:
 
 def _is_small(value: protos.TensorProto) -> bool:
     """Whether a constant is one integer of at most a million."""
-    if value.dtype not in (_INT32, _INT64) or value.tensor_shape.dim:
+    if value.dtype not in (dtypes.INT32.number, dtypes.INT64.number) or value.tensor_shape.dim:
         return False
     if value.tensor_content:
         return 0 <= int.from_bytes(value.tensor_content, "little", signed=True) <= _MAX_SMALL
