@@ -43,17 +43,10 @@ def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
 
 def _single_output_answers(name: str, array: np.ndarray, count: int) -> list[bytes]:
     """The bodies of answers in row form with one output, which has rows."""
-    texts, shape = value_texts(name, array.ravel(), INDENT * array.ndim), array.shape[1:]
-    size = len(texts) // count
-    if array.ndim == 3 and shape[1]:  # as below, for the most common output: rows of values
-        width, join = shape[1], ", ".join
-        rows = [f"[{join(texts[at : at + width])}]" for at in range(0, len(texts), width)]
-        lines = [f"[{join(rows[at : at + shape[0]])}]" for at in range(0, len(rows), shape[0])]
-    else:
-        writer = _row_writer(name, array.ndim)
-        lines = [writer.nested(texts[at * size : (at + 1) * size], shape, 1) for at in range(count)]
+    texts = value_texts(name, array.ravel(), INDENT * array.ndim)
     return [
-        f'{{\n{INDENT}"predictions": {line[:-1]}\n{INDENT}]\n}}'.encode("utf-8", "surrogateescape") for line in lines
+        f'{{\n{INDENT}"predictions": {rows[:-1]}\n{INDENT}]\n}}'.encode("utf-8", "surrogateescape")
+        for rows in _row_writer(name, array.ndim).nested(texts, array.shape[1:], 1, count)
     ]
 
 
@@ -81,7 +74,7 @@ def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]],
     objects = []
     for index in range(batch):
         members = ",\n".join(
-            f"{INDENT * 3}{quote(name)}: {writers[name].nested(_slice(texts[name], shape, index), shape[1:], 3)}"
+            f"{INDENT * 3}{quote(name)}: {writers[name].nested(_slice(texts[name], shape, index), shape[1:], 3)[0]}"
             for name, shape in shapes.items()
         )
         objects.append(f"{INDENT * 2}{{\n{members}\n{INDENT * 2}}}")

@@ -37,20 +37,20 @@ class ListWriter:
 
     def text(self, array: np.ndarray, level: int) -> str:
         """A whole array."""
-        return self.nested(value_texts(self.name, array.ravel(), INDENT * self.value_level), array.shape, level)
+        return self.nested(value_texts(self.name, array.ravel(), INDENT * self.value_level), array.shape, level)[0]
 
-    def nested(self, texts: list[str], shape: tuple[int, ...], level: int) -> str:
-        """Lists of this shape with the texts of their values: `[[1.0, 2.0], [3.0, 4.0]]`."""
+    def nested(self, texts: list[str], shape: tuple[int, ...], level: int, count: int = 1) -> list[str]:
+        """The texts of `count` arrays of this shape from those of all their values: `[[1.0, 2.0], [3.0, 4.0]]`."""
         for depth in range(len(shape) - 1, -1, -1):
             size = shape[depth]
             begin, between, end = self._brackets(level + depth)
             if size == 0:
-                texts = ["[]"] * math.prod(shape[:depth])
+                texts = ["[]"] * (count * math.prod(shape[:depth]))
             elif size == 1:  # usually a score per row
                 texts = [f"{begin}{text}{end}" for text in texts]
             else:
                 texts = [f"{begin}{between.join(texts[at : at + size])}{end}" for at in range(0, len(texts), size)]
-        return texts[0]
+        return texts
 
     def elements(self, array: np.ndarray, level: int) -> Iterator[str]:
         """The elements of the outermost list in pieces, without its brackets."""
