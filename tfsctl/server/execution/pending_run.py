@@ -122,21 +122,11 @@ class PendingRun:
         deadline_s: float | None = None,
     ) -> Self:
         """A request whose tensors have been converted already."""
-        if len(feeds) == 1:  # as below, without the loops
-            ((endpoint, array),) = feeds
-            endpoints, arrays = [endpoint], [array]
-            nbytes = _string_bytes(array) if array.dtype.char == "O" else array.nbytes
-        else:
-            endpoints, arrays = [endpoint for endpoint, _ in feeds], [array for _, array in feeds]
-            nbytes = sum([_string_bytes(array) if array.dtype.char == "O" else array.nbytes for array in arrays])
+        endpoints, arrays = [endpoint for endpoint, _ in feeds], [array for _, array in feeds]
+        nbytes = sum([_string_bytes(array) if array.dtype.char == "O" else array.nbytes for array in arrays])
         shape = arrays[0].shape if arrays else ()
         rows = shape[0] if shape else 1
-        merge_key: object = None
-        if may_merge and shape and rows:
-            if len(arrays) == 1:
-                merge_key = fetches, arrays[0].dtype.char, shape[1:]
-            else:
-                merge_key = _merge_key(fetches, arrays, rows)
+        merge_key = _merge_key(fetches, arrays, rows) if may_merge and shape and rows else None
         return cls(endpoints, fetches, arrays, rows=rows, nbytes=nbytes, merge_key=merge_key, deadline_s=deadline_s)
 
     @classmethod
@@ -292,8 +282,6 @@ def _string_bytes(strings: np.ndarray) -> int:
 
     Estimates need no exact limit: the bytes that a client sent are counted in the memory budget too.
     """
-    if strings.size == 1:  # as below, in a third of the time
-        return strings.nbytes + len(strings.item())
     if strings.size <= _MAX_COUNTED_STRINGS:
         return strings.nbytes + content_bytes(strings)
     step = strings.size // _MAX_COUNTED_STRINGS + 1
@@ -301,7 +289,7 @@ def _string_bytes(strings: np.ndarray) -> int:
 
 
 def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:
-    """The key that two runs with several inputs must share to be merged; None if this run cannot be merged."""
+    """The key that two runs must share to be merged; None if this run cannot be merged: an input has another number of rows."""
     key: list[object] = [fetches]
     for array in arrays:  # generators take twice as long
         shape = array.shape
