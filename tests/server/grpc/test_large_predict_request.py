@@ -55,7 +55,8 @@ def test_large_requests_are_read_as_protobuf_reads_them(array: np.ndarray, *, as
         assert found is None  # left to protobuf
         return
     assert found is not None
-    assert (found.model.name, found.model.version, found.signature) == ("m", 3, "s")
+    spec = found.model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("m", 3, "s")
     assert found.output_filter == ["y"]
     for alias, sent in message.inputs.items():
         wanted = tensors.from_proto(sent)
@@ -126,7 +127,7 @@ def test_parts_of_a_field_are_joined() -> None:
 
     assert found is not None
     assert found.inputs["x"].tolist() == [1, 2, 3, 4]
-    assert found.model.name == "m"
+    assert found.model_spec.name == "m"
     assert tensors.from_proto(protos.PredictRequest.FromString(raw).inputs["x"]).tolist() == [1, 2, 3, 4]
 
 

@@ -244,11 +244,11 @@ class GrpcApi:
                     self._recorder.inference_finished(model.name, "Predict", perf_counter() - start_s)
                 return response
             inputs = request.inputs
-        elif isinstance(request, DecodedRequest):
-            model, signature, inputs = request.model, request.signature, request.inputs
-            output_filter = request.output_filter
         else:
-            model, inputs = await self._read_predict(request)
+            if isinstance(request, DecodedRequest):
+                model, inputs = model_ref(request.model_spec), request.inputs
+            else:
+                model, inputs = await self._read_predict(request)
             signature, output_filter = request.model_spec.signature_name, request.output_filter
         predicted = await service.predict(model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s)
         write = partial(predict_response, predicted.name, predicted.version, predicted.signature, predicted.outputs)

@@ -20,7 +20,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
-from tfsctl.server.grpc.predict_request_cache import DecodedRequest, model_ref
+from tfsctl.server.grpc.predict_request_cache import DecodedRequest
 from tfsctl.server.process.string_arrays import StringParts
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
@@ -73,7 +73,7 @@ def _read(message: memoryview, *, only_views: bool) -> DecodedRequest:
     model_spec = protos.ModelSpec.FromString(spec)
     if not model_spec.name:
         raise _UnusualError
-    return DecodedRequest(model_spec, model_ref(model_spec), model_spec.signature_name, inputs, output_filter)
+    return DecodedRequest(model_spec, inputs, output_filter)
 
 
 def _entry(entry: memoryview) -> tuple[str, memoryview]:

@@ -32,14 +32,9 @@ _VALUE_FIELDS = {dtypes.FLOAT: "float_val", dtypes.DOUBLE: "double_val"}  # pack
 
 @dataclass(slots=True)
 class DecodedRequest:
-    """A PredictRequest that was read without parsing its tensors: its ModelSpec, and its inputs as arrays by name.
-
-    `model` and `signature` are what the ModelSpec names.
-    """
+    """A PredictRequest that was read without parsing its tensors: its inputs are arrays, by name."""
 
     model_spec: protos.ModelSpec
-    model: ModelRef
-    signature: str
     inputs: Mapping[str, np.ndarray]
     output_filter: Sequence[str] = ()
 
