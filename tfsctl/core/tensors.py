@@ -44,13 +44,7 @@ def to_proto(array: np.ndarray, *, as_content: bool = True) -> protos.TensorProt
 def fill_proto(proto: protos.TensorProto, array: np.ndarray, *, as_content: bool = True) -> None:
     """Write an array into an empty TensorProto, as `to_proto` does."""
     dtype = dtypes.from_numpy(array.dtype)
-    proto.dtype = dtype.number
-    if array.ndim:
-        add_dim = proto.tensor_shape.dim.add
-        for size in array.shape:
-            add_dim(size=size)
-    else:
-        proto.tensor_shape.SetInParent()  # the empty shape of a scalar, not an unknown one
+    fill_head(proto, dtype, array.shape)
     if dtype is dtypes.STRING:
         values = array.ravel().tolist()
         proto.string_val.extend(values if set(map(type, values)) == {bytes} else map(_to_bytes, values))
@@ -58,6 +52,16 @@ def fill_proto(proto: protos.TensorProto, array: np.ndarray, *, as_content: bool
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
     else:
         _set_typed_values(proto, array, dtype)
+
+
+def fill_head(proto: protos.TensorProto, dtype: DType, shape: Sequence[int]) -> None:
+    """Write a dtype and a shape into an empty TensorProto."""
+    proto.dtype = dtype.number
+    add_dim = proto.tensor_shape.dim.add
+    for size in shape:
+        add_dim(size=size)
+    if not shape:
+        proto.tensor_shape.SetInParent()  # the empty shape of a scalar, not an unknown one
 
 
 def _set_typed_values(proto: protos.TensorProto, array: np.ndarray, dtype: DType) -> None:

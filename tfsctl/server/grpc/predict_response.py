@@ -119,16 +119,15 @@ def _content_pieces(array: np.ndarray) -> Iterator[bytes]:
     if array.dtype.hasobject:
         yield _serialized(array, as_content=True)
         return
-    yield _head(array)
+    yield _head(dtypes.from_numpy(array.dtype), array.shape)
     yield _CONTENT + encode_varint(array.nbytes)
     yield from _memory(array)
 
 
 def _typed_pieces(array: np.ndarray) -> Iterator[bytes]:
     """A serialized TensorProto in pieces: its dtype and shape, then its values. Parsers join the parts of a field."""
-    yield _head(array)
-    flat = array.reshape(-1)
-    dtype = dtypes.from_numpy(array.dtype)
+    dtype, flat = dtypes.from_numpy(array.dtype), array.reshape(-1)
+    yield _head(dtype, array.shape)
     number = protos.TensorProto.DESCRIPTOR.fields_by_name[dtype.field].number
     tag = encode_varint(number << 3 | LENGTH_DELIMITED)
     if dtype.field == "float8_val" or dtype.field in _IN_MEMORY_FORM:
@@ -152,7 +151,7 @@ def _as_uint64(values: np.ndarray, dtype: DType) -> np.ndarray:
 
 def _string_pieces(array: np.ndarray) -> Iterator[bytes]:
     """A serialized TensorProto of strings in pieces. Large strings are not copied."""
-    yield _head(array)
+    yield _head(dtypes.STRING, array.shape)
     for part in pieces(array, _PIECE_STRINGS):
         group = part.tolist()
         if sum(map(len, group)) < _PIECE_BYTES:
@@ -163,12 +162,10 @@ def _string_pieces(array: np.ndarray) -> Iterator[bytes]:
                 yield value
 
 
-def _head(array: np.ndarray) -> bytes:
-    """A serialized TensorProto with the dtype and the shape of an array, but without values."""
-    head = protos.TensorProto(dtype=dtypes.from_numpy(array.dtype).number)
-    head.tensor_shape.SetInParent()  # a scalar has a shape, too
-    for size in array.shape:
-        head.tensor_shape.dim.add(size=size)
+def _head(dtype: DType, shape: tuple[int, ...]) -> bytes:
+    """A serialized TensorProto without values."""
+    head = protos.TensorProto()
+    tensors.fill_head(head, dtype, shape)
     return head.SerializeToString()
 
 
@@ -184,12 +181,8 @@ def _serialized(array: np.ndarray, *, as_content: bool) -> bytes:
 @lru_cache(_MAX_CACHED)
 def _float_prefix(alias: str, shape: tuple[int, ...]) -> bytes:
     """All bytes in front of the values of a float output: its entry in the map, its TensorProto up to `float_val`."""
-    proto = protos.TensorProto(dtype=dtypes.FLOAT.number)
-    proto.tensor_shape.SetInParent()  # a scalar has a shape, too
-    for size in shape:
-        proto.tensor_shape.dim.add(size=size)
     size = math.prod(shape) * _FLOAT_BYTES
-    tensor = proto.SerializeToString() + _FLOAT_VAL + encode_varint(size)
+    tensor = _head(dtypes.FLOAT, shape) + _FLOAT_VAL + encode_varint(size)
     return _entry_prefix(alias, len(tensor) + size) + tensor
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfsctl.core import dtypes, protos
+from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.wire_format import encode_varint
 
 
 def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:
     """Write an array of any size into an empty TensorProto, its values as `tensor_content`."""
     dtype = dtypes.from_numpy(array.dtype)
-    proto.dtype = dtype.number
-    proto.tensor_shape.SetInParent()  # a scalar has a shape, too
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
+    tensors.fill_head(proto, dtype, array.shape)
     if dtype is dtypes.STRING:
         values = array.ravel().tolist()
         proto.tensor_content = b"".join((*(encode_varint(len(value)) for value in values), *values))
