@@ -100,15 +100,8 @@ class RequestCoalescer:
         if run.is_alone and not (waiting or self.busy):
             self._start_alone(run)
             return
-        limits = self._limits
-        nbytes = limits.nbytes + run.nbytes
-        may_be_late = waiting > _SHORT_QUEUE and waiting * self._rate.seconds_per_request > limits.max_wait_s
-        if may_be_late or limits.requests >= limits.max_requests or nbytes > limits.max_bytes:
-            ahead = self._formed_requests + self.queue.ahead_of(run.client) if waiting > _SHORT_QUEUE else 0
-            limits.admit(run.nbytes, ahead * self._rate.seconds_per_request)
-        else:  # as `admit` does, without the call
-            limits.requests += 1
-            limits.nbytes = nbytes
+        ahead = self._formed_requests + self.queue.ahead_of(run.client) if waiting > _SHORT_QUEUE else 0
+        self._limits.admit(run.nbytes, ahead * self._rate.seconds_per_request)
         run.is_waiting = True
         self.queue.push(run)
         if run.deadline_s is not None:
