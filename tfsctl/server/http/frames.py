@@ -52,8 +52,8 @@ class ErrorCode(IntEnum):
 class ConnectionFailedError(Exception):
     """A connection error (RFC 9113, section 5.4.1): the connection is closed with this code."""
 
-    def __init__(self, code: ErrorCode, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, code: ErrorCode, reason: str) -> None:
+        super().__init__(reason)
         self.code = code
 
 
@@ -82,9 +82,9 @@ def rst_stream(stream: int, code: ErrorCode) -> bytes:
     return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
 
 
-def goaway(last_stream: int, code: ErrorCode, why: str = "") -> bytes:
-    """A GOAWAY frame with debug data."""
-    return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream, code) + why.encode())
+def goaway(last_stream: int, code: ErrorCode, reason: str = "") -> bytes:
+    """A GOAWAY frame, with the reason as its debug data."""
+    return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream, code) + reason.encode())
 
 
 @lru_cache(1024)
