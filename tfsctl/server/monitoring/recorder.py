@@ -27,7 +27,7 @@ class Recorder:
         """A request was answered with an error."""
 
     def request_rejected(self, reason: str) -> None:
-        """A request was refused because of a limit. `reason` is a fixed word: "queue_full", "memory", "draining"."""
+        """A request was refused because of a limit. `reason` is a fixed word: "queue_full", "draining" and so on."""
 
     def inference_finished(self, model: str, api: str, seconds: float, *, requests: int = 1) -> None:
         """A request got its tensors. `requests` that were stacked into one run count as one observation each."""
