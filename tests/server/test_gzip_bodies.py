@@ -24,7 +24,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_bodies(body: bytes) -> None:
+def test_bodies_are_unpacked_up_to_the_limit(body: bytes) -> None:
     """Whole ones, with and without something behind them, truncated ones, and those above the limit."""
     packed = gzip.compress(body, 1)
 
@@ -35,7 +35,7 @@ def test_bodies(body: bytes) -> None:
     assert (plain, is_whole) == (body[:-1], False)
 
 
-def test_damaged_bodies() -> None:
+def test_damaged_bodies_are_an_error() -> None:
     """They are an error."""
     with pytest.raises(zlib.error):
         decompress(memoryview(b"no gzip"), GZIP, MIB)

@@ -75,7 +75,7 @@ def test_empty_tensors_of_huge_shapes(server: Served, shape: tuple[int, ...]) ->
     assert "input x" in refusal(server, "x", tensor)
 
 
-def test_empty_tensors(server: Served) -> None:
+def test_requests_without_rows_are_answered(server: Served) -> None:
     """A request without rows is answered."""
     status, answer = post(server, "m:predict", json.dumps({"signature_name": "fill", "inputs": [0, 1000]}).encode())
     assert (status, json.loads(answer)) == (200, {"outputs": []})
@@ -98,7 +98,7 @@ def refusal(server: Served, alias: str, tensor: protos.TensorProto) -> str:
 @pytest.mark.parametrize(
     ("dims", "expected"), [([2**40], 429), ([2**20, 2**20], 429), ([2**40, 2**40], 400), ([-1], 400), ([2, 2], 200)]
 )
-def test_huge_tensors(server: Served, dims: list[int], expected: int) -> None:
+def test_outputs_that_do_not_fit_into_memory_are_refused(server: Served, dims: list[int], expected: int) -> None:
     """What does not fit into memory is refused."""
     status, answer = post(server, "m:predict", json.dumps({"signature_name": "fill", "inputs": dims}).encode())
     assert status == expected, answer

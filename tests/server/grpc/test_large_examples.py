@@ -72,7 +72,9 @@ def _request(request_type: str, *, context: bool) -> Any:
 
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("request_type", ["ClassificationRequest", "RegressionRequest", "MultiInferenceRequest"])
-def test_requests(monkeypatch: pytest.MonkeyPatch, request_type: str, *, context: bool) -> None:
+def test_large_requests_are_parsed_in_pieces(
+    monkeypatch: pytest.MonkeyPatch, request_type: str, *, context: bool
+) -> None:
     """The same examples as in one message, but no message has more of them than fit into a piece."""
     sent = _request(request_type, context=context)
     sizes: list[int] = []
@@ -112,7 +114,7 @@ def test_the_last_kind_of_list_counts() -> None:
     assert example_count(found.input) == MANY
 
 
-def test_a_damaged_request() -> None:
+def test_damaged_requests_are_refused() -> None:
     """It is refused as a small one is."""
     raw = _request("ClassificationRequest", context=False).SerializeToString()
     for damaged in (raw[:-1], raw.replace(b"x", b"\xff", 1)):
@@ -120,7 +122,7 @@ def test_a_damaged_request() -> None:
             parse_request(protos.ClassificationRequest(), damaged)
 
 
-def test_configurations() -> None:
+def test_large_configurations_are_parsed_in_pieces() -> None:
     """A reload of very many models."""
     sent = protos.ReloadConfigRequest()
     for index in range(MANY):
@@ -145,7 +147,7 @@ def _content(framed: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("count", [1, PIECE_RESULTS, PIECE_RESULTS + 1, 3000])
-def test_classifications(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_classifications_are_written_in_pieces(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """The labels and scores of all examples, in messages of at most PIECE_RESULTS."""
     rows, sizes = _class_rows(count), []
 
@@ -164,8 +166,8 @@ def test_classifications(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     assert max(sizes) <= PIECE_RESULTS
 
 
-def test_regressions() -> None:
-    """As above."""
+def test_regressions_are_written_in_order() -> None:
+    """The value of each example."""
     values = RANDOM.random(2000, np.float32)
     framed = framed_result(serialized_spec(protos.ModelSpec()), ValueRows(values))
 
@@ -174,7 +176,7 @@ def test_regressions() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3000])
-def test_multi_inference(count: int) -> None:
+def test_results_of_several_tasks_are_written_in_order(count: int) -> None:
     """The results of each task, in order."""
     rows, values = _class_rows(count), RANDOM.random(count, np.float32)
     response = protos.MultiInferenceResponse(results=[{"model_spec": {"signature_name": name}} for name in "abc"])

@@ -23,7 +23,7 @@ def test_numbers_of_any_size(numbers: list[int]) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes(packed: bytes) -> None:
+def test_any_bytes_are_read_as_by_protobuf(packed: bytes) -> None:
     """Whatever protobuf reads is read alike, with more zeros than a number needs, too; damage is an error for both."""
     message = b"\x8a\x01" + encode_varint(len(packed)) + packed  # field 17, uint64_val
     try:

@@ -85,7 +85,9 @@ def _packed(size: int) -> bytes:
         (3_000_000, Code.RESOURCE_EXHAUSTED, True),
     ],
 )
-def test_compressed_messages(monkeypatch: pytest.MonkeyPatch, size: int, code: Code, *, is_slow: bool) -> None:
+def test_large_compressed_messages_are_unpacked_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, size: int, code: Code, *, is_slow: bool
+) -> None:
     """Four kilobytes may expand to four megabytes: those are unpacked in a thread, within the memory budget."""
     monkeypatch.setattr(grpc_api, "WorkerThreads", _Threads)
     monkeypatch.setattr(_Threads, "sizes", [])

@@ -61,7 +61,9 @@ def on_main_thread(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> l
 
 
 @pytest.mark.parametrize(("count", "is_on_loop"), [(100, True), (1_000_000, False)])
-def test_padded_tensors(monkeypatch: pytest.MonkeyPatch, *, count: int, is_on_loop: bool) -> None:
+def test_large_padded_tensors_are_expanded_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, *, count: int, is_on_loop: bool
+) -> None:
     """One value for a large shape is expanded in a thread."""
     calls = on_main_thread(monkeypatch, tensors, "from_proto")
     request = protos.PredictRequest(model_spec={"name": "m"})
@@ -89,7 +91,7 @@ def test_padding_counts_in_the_memory_budget(monkeypatch: pytest.MonkeyPatch) ->
     assert charged == [3 * 4 * 300_000]
 
 
-def test_unpacked_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_are_not_packed_are_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large message that only protobuf can read becomes arrays in a thread."""
     calls = on_main_thread(monkeypatch, tensors, "from_proto")
     request = protos.PredictRequest(model_spec={"name": "m"})
@@ -101,7 +103,7 @@ def test_unpacked_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [False]
 
 
-def test_invalid_padded_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_padded_tensors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are refused as small ones are."""
     monkeypatch.setattr(FakeService, "refuse_predict", lambda *_: None, raising=False)
     request = protos.PredictRequest(model_spec={"name": "m"})
@@ -115,7 +117,7 @@ def test_invalid_padded_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.code, found.message) == (Code.INVALID_ARGUMENT, "tensor parsing error: bad")
 
 
-def test_responses_to_multi_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_results_of_multi_inference_are_written_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many results are written in a thread."""
     calls = on_main_thread(monkeypatch, examples_response, "regressions")
     found = answer("MultiInference", protos.MultiInferenceRequest(tasks=[TASK, TASK]))

@@ -75,6 +75,6 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.parametrize("count", [0, 1, PIECE_VALUES, 3 * PIECE_VALUES + 1])
-def test_small_arrays(count: int) -> None:
-    """They are arrays like others."""
+def test_arrays_have_the_collected_strings(count: int) -> None:
+    """Few or many of them, in order."""
     assert collected(count).array().tolist() == [b"%d" % index for index in range(count)]

@@ -68,14 +68,13 @@ def test_values_that_are_read_one_by_one(parsed: list[str], rows: list[Any]) -> 
     assert parsed == ["parse_plain"]
 
 
-def test_unusual_text(parsed: list[str]) -> None:
-    """It is left to the parser for unusual text at once: here, with a repeated key."""
+def test_unusual_text_is_left_to_its_parser_at_once(parsed: list[str]) -> None:
+    """Here, a key is repeated."""
     text = json.dumps({"instances": ROWS})
     assert answer(f'{text[:-1]}, "instances": 1}}'.encode()) == {"predictions": ROWS}
     assert parsed == ["parse_plain", "parse_unusual"]
 
 
-def test_no_text() -> None:
-    """An empty body is refused as before."""
+def test_an_empty_body_is_refused() -> None:
     with pytest.raises(ServingError, match="JSON Parse error: The document is empty"):
         answer(b"")

@@ -74,7 +74,9 @@ _SERVICE = SimpleNamespace(
         (_CLASSIFY, b'{"examples": [{"x": [%b1]}]}' % (b"1, " * 1_000), True),
     ],
 )
-def test_slow_bodies(monkeypatch: pytest.MonkeyPatch, target: str, body: bytes, *, is_slow: bool) -> None:
+def test_bodies_that_take_long_are_read_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, target: str, body: bytes, *, is_slow: bool
+) -> None:
     monkeypatch.setattr(rest_api, "WorkerThreads", _Threads)
     monkeypatch.setattr(_Threads, "runs", 0)
     api = rest_api.RestApi(cast("Service", _SERVICE), timeout_s=None)

@@ -87,13 +87,13 @@ def sizes_of(
         ([("SparseToDense", "y", "x")], VALUES),
     ],
 )  # fmt: skip
-def test_operations(nodes: Sequence[Node], expected: Sizes) -> None:
+def test_sizes_are_followed_through_operations(nodes: Sequence[Node], expected: Sizes) -> None:
     """Sizes from shapes and small constants, from lengths and counts, and from values."""
     assert sizes_of([INPUT, *nodes]) is expected
 
 
 @pytest.mark.parametrize(("argument", "expected"), [("x", VALUES), ("shape", SHAPES), ("const_9", SHAPES)])
-def test_functions(argument: str, expected: Sizes) -> None:
+def test_sizes_are_followed_through_functions(argument: str, expected: Sizes) -> None:
     """A function is followed for each kind of arguments. The second result of the first one is the value of its argument."""
     nodes = [INPUT, ("Shape", "shape", "x"), ("Const", "const_9", ""), ("PartitionedCall", "call", f"x {argument}")]
     nodes += [("StatefulPartitionedCall", "y", "call:1")]
@@ -107,7 +107,7 @@ def test_functions(argument: str, expected: Sizes) -> None:
 
 
 @pytest.mark.parametrize(("condition", "expected"), [("const_9", SHAPES), ("x", VALUES)])
-def test_branches(condition: str, expected: Sizes) -> None:
+def test_sizes_are_followed_through_branches(condition: str, expected: Sizes) -> None:
     """The size of an output may be that of another branch, if a value chooses it."""
     nodes = [INPUT, ("Const", "const_9", ""), ("If", "y", f"{condition} const_9")]
     functions = {
@@ -124,7 +124,7 @@ def test_branches(condition: str, expected: Sizes) -> None:
 @pytest.mark.parametrize(
     ("limit", "expected"), [("const_9", SHAPES), ("size", SHAPES), ("x", VALUES), ("length", CONTENTS)]
 )
-def test_loops(limit: str, expected: Sizes) -> None:
+def test_sizes_are_followed_through_loops(limit: str, expected: Sizes) -> None:
     """The number of iterations counts like a size."""
     nodes = [INPUT, ("Size", "size", "x"), ("StringLength", "length", "x"), ("Const", "const_9", "")]
     nodes += [("Const", "const_0", ""), ("While", "y", f"const_0 {limit}")]

@@ -72,7 +72,9 @@ BODIES: dict[str, tuple[dict[str, Any], dict[str, DType]]] = {
 
 @pytest.mark.parametrize(("document", "wanted"), BODIES.values(), ids=BODIES.keys())
 @pytest.mark.parametrize("blanks", [False, True])
-def test_bodies(document: dict[str, Any], wanted: dict[str, DType], parsed: list[int], *, blanks: bool) -> None:
+def test_bodies_are_read_in_pieces_as_by_the_general_reader(
+    document: dict[str, Any], wanted: dict[str, DType], parsed: list[int], *, blanks: bool
+) -> None:
     """As the general reader reads them; no more than some blocks are parsed at once, unless a string is larger."""
     body = json.dumps(document, indent=1 if blanks else None, ensure_ascii=False).encode()
     expected, row_form = inputs_from_document(json_document.parse(body), wanted, body)
@@ -118,7 +120,7 @@ JSON = st.recursive(
 
 @settings(max_examples=300)
 @given(st.sampled_from(["instances", "inputs"]), JSON, st.sampled_from(["float32", "int64", "string", "bool"]))
-def test_any_body(form: str, value: Any, dtype: str) -> None:
+def test_any_body_is_read_as_by_the_general_reader_or_left_to_it(form: str, value: Any, dtype: str) -> None:
     """A body is read as the general reader reads it, or left to it."""
     wanted = dtypes_of(x=dtype)
     body = json.dumps({form: value}).encode()
@@ -131,7 +133,7 @@ def test_any_body(form: str, value: Any, dtype: str) -> None:
 
 
 @given(st.text('[]{},:"\\ 1ab', max_size=60))
-def test_any_text(text: str) -> None:
+def test_text_that_is_no_json_is_refused_or_left_to_the_general_reader(text: str) -> None:
     """What is no JSON is refused, or left to the general reader."""
     body = b'{"instances": [' + text.encode() + b"]}"
     try:
@@ -184,7 +186,7 @@ def test_errors_have_the_offset_in_the_whole_body(body: bytes, message: str) -> 
     assert raised.value.message == f"JSON Parse error: {message}"
 
 
-def test_examples() -> None:
+def test_examples_are_read_in_pieces() -> None:
     """Classify and regress bodies are cut between their examples."""
     examples = [{"x": [1, 2], "y": "a,]"}, {"z": {"b64": "AA=="}}] * 20
     found = pieces.large_examples(json.dumps({"signature_name": "s", "examples": examples}).encode())

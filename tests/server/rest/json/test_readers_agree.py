@@ -133,7 +133,7 @@ def outcome(read: Callable[[bytes, Mapping[str, DType]], Inputs | None], body: b
 
 @settings(max_examples=400)
 @given(bodies(), st.sampled_from(DTYPES))
-def test_readers_agree(body: bytes, dtype: str) -> None:
+def test_readers_agree_on_inputs_and_errors(body: bytes, dtype: str) -> None:
     """On the signature, the form, and the array; the general reader also on the error."""
     expected = outcome(walked, body, dtype)
     assert outcome(in_general, body, dtype) == expected
