@@ -38,15 +38,18 @@ def _check_types(paths: Iterable[Path]) -> None:
             raise UnsafeVersionError(Code.FAILED_PRECONDITION, f"{path} is not a regular file")
 
 
+def check_assets(directory: Path, meta_graph: MetaGraph | None) -> None:
+    """Raise UnsafeVersionError if an asset is a pipe, a device or a socket. A graph may name files outside its version."""
+    if meta_graph is not None:
+        _check_types(directory / "assets" / name for name in meta_graph.assets)
+
+
 @contextmanager
 def check_variables(directory: Path, meta_graph: MetaGraph | None) -> Iterator[None]:
     """Check before and after the block, which loads the version. Raises NOT_FOUND if the variables' files are missing.
 
-    They are missing while a version is being copied, and disappear while one is deleted. Raises UnsafeVersionError if
-    an asset is not a regular file.
+    They are missing while a version is being copied, and disappear while one is deleted.
     """
-    if meta_graph is not None:
-        _check_types(directory / "assets" / name for name in meta_graph.assets)
     index = directory / "variables" / "variables.index"
     existed = index.exists()
     if not existed and meta_graph is not None and meta_graph.has_variables:

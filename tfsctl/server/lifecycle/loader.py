@@ -21,7 +21,7 @@ from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.servable import RunQueue, Servable
 from tfsctl.server.lifecycle import warmup
-from tfsctl.server.lifecycle.completeness import check_file_types, check_variables
+from tfsctl.server.lifecycle.completeness import check_assets, check_file_types, check_variables
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.process.memory import unused_pages_released
 from tfsctl.server.runtime.saved_model_file import directory_bytes, read_meta_graph
@@ -97,6 +97,7 @@ class Loader:
             is_large = directory_bytes(directory) > _LARGE_BYTES
             with unused_pages_released() if is_large else nullcontext():
                 meta_graph = read_meta_graph(directory, self.tags)
+                check_assets(directory, meta_graph)
                 with check_variables(directory, meta_graph):
                     session = Session(
                         directory, tags=self.tags, config=self.config, recorder=self.recorder, meta_graph=meta_graph
