@@ -6,14 +6,13 @@ in `server/batching`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
 from tfsctl.server.runtime.run_timing import RunTiming
-from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
+from tfsctl.server.runtime.session import Arrays, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
 
@@ -32,14 +31,17 @@ class SessionExecutor:
 
     def run(self, run: StackedRun) -> Stack:
         """One run of the graph for each request."""
-        return Stack.of_requests([self.run_feeds(feeds, run.fetches, run) for feeds in run.request_feeds()])
+        return Stack.of_requests([self.run_feeds(feeds, run) for feeds in run.request_feeds()])
 
-    def run_feeds(self, feeds: Feeds, fetches: Sequence[Endpoint], run: StackedRun) -> Arrays:
-        """One run of the graph, measured if it is small. A large run uses all of TensorFlow's threads."""
+    def run_feeds(self, feeds: Feeds, run: StackedRun) -> Arrays:
+        """One run of the graph with the fetches of `run`, measured if it is small.
+
+        A large run uses all of TensorFlow's threads.
+        """
         if run.is_small:
             timeout_ms = 0 if self._timing.is_quick else run.timeout_ms
-            return self._timing.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
-        return self._session.run(feeds, fetches, timeout_ms=run.timeout_ms)
+            return self._timing.run(self._session, feeds, run.fetches, timeout_ms=timeout_ms)
+        return self._session.run(feeds, run.fetches, timeout_ms=run.timeout_ms)
 
 
 class MergingExecutor:
@@ -67,7 +69,7 @@ class MergingExecutor:
         return Stack.of_requests(split)
 
     def _run_rows(self, merged: Arrays, run: StackedRun) -> Arrays:
-        outputs = self._alone.run_feeds(list(zip(run.feeds, merged, strict=True)), run.fetches, run)
+        outputs = self._alone.run_feeds(list(zip(run.feeds, merged, strict=True)), run)
         if any(array.ndim == 0 or len(array) != len(merged[0]) for array in outputs):
             raise ServingError(Code.INTERNAL, "an output of a merged run does not have a row for each row of input")
         return outputs

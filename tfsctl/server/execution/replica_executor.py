@@ -82,7 +82,7 @@ class ReplicaExecutor:
 
     def run(self, run: StackedRun) -> Stack:
         """Run requests for which `is_ready`, on this thread and helpers. Raises ServingError if one of them fails."""
-        replicas = self._replicas[(*run.feeds, *run.fetches)]
+        replicas = self._replicas[run.kind]
         if replicas.may_pack and (arrays := run.inputs.arrays) is not None:
             try:
                 return self._run_packed(replicas, arrays)
@@ -127,7 +127,7 @@ class ReplicaExecutor:
 
     def prepare(self, example: StackedRun) -> None:
         """Make replicas in the background for requests like this one, unless that was tried before."""
-        kind = (*example.feeds, *example.fetches)
+        kind = example.kind
         if kind not in self._tried and len(self._tried) < _MAX_KINDS:
             self._tried.add(kind)
             self._maker.call(self._make, kind, example)

@@ -105,6 +105,11 @@ class StackedRun:
         self.feeds, self.fetches, self.inputs = feeds, fetches, inputs
         self.timeout_ms, self.is_small = timeout_ms, is_small
 
+    @property
+    def kind(self) -> tuple[Endpoint, ...]:
+        """Equal for runs with the same feeds and fetches."""
+        return (*self.feeds, *self.fetches)
+
     def request_feeds(self) -> list[Feeds]:
         """The feeds of each request."""
         return [list(zip(self.feeds, arrays, strict=True)) for arrays in self.inputs.each]
