@@ -28,6 +28,12 @@ _MAX_BLOCKS, _MAX_CACHED_BYTES = 64, 1024  # cached by each connection, and the 
 _NO_PSEUDO_IN_TRAILERS = "trailers have no pseudo-headers"
 _SIZE_UPDATE, _SIZE_UPDATE_MASK = 0x20, 0xE0  # the first bits of a block that changes the table's size
 _MANY_SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){17}")  # two are enough (RFC 7541, 4.2)
+_PSEUDO = {b":method": is_method, b":path": is_target, b":scheme": is_scheme, b":authority": is_host}
+_REQUIRED = {b":method", b":path", b":scheme"}
+_HTTP1_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_FORBIDDEN_NAME_BYTES = (
+    frozenset(range(0x21)) | frozenset(range(0x41, 0x5B)) | frozenset(range(0x7F, 0x100)) | {ord(":")}
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -143,14 +149,6 @@ def _parse_head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malfor
 
 
 _cached_head = lru_cache(256)(_parse_head)
-
-
-_PSEUDO = {b":method": is_method, b":path": is_target, b":scheme": is_scheme, b":authority": is_host}
-_REQUIRED = {b":method", b":path", b":scheme"}
-_HTTP1_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-_FORBIDDEN_NAME_BYTES = (
-    frozenset(range(0x21)) | frozenset(range(0x41, 0x5B)) | frozenset(range(0x7F, 0x100)) | {ord(":")}
-)
 
 
 def _field_error(name: bytes, value: bytes) -> str:

@@ -20,6 +20,9 @@ _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\
 _NOT_A_METHOD = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z \r\n]")
 _LONE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:;[\t\x20-\x7e\x80-\xff]*)?)\r\n")
+_PARTIAL_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:(?<=[0-9A-Fa-f]);[\t\x20-\x7e\x80-\xff]*)?\r?")
+_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding"))  # fields that a request may have only once
+_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 _MAX_CHUNK_LINE_BYTES = 4 * KIB
 _MAX_EXTENSION_BYTES = 16 * KIB  # of all chunks of a body
 _MAX_EMPTY_LINES = 8  # before a request line: some clients send one after a body
@@ -49,9 +52,6 @@ def head_end(data: bytes | bytearray, searched: int, limits: Limits) -> int:
     if _LONE_LINE_FEED.search(data, max(0, searched - 1)) or (not searched and _NOT_A_METHOD.match(data)):
         raise BadRequestError
     return 0
-
-
-_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 def without_empty_lines(data: bytes) -> bytes:
@@ -106,9 +106,6 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
         keeps_alive,
         is_old,
     )
-
-
-_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
 
 def _framing(headers: dict[bytes, bytes], *, is_old: bool) -> tuple[int | None, bool]:
@@ -201,6 +198,3 @@ class ChunkDecoder:
         self._trailers += size + 32
         if self._trailers > self._limits.max_header_bytes:
             raise BadRequestError(_TOO_LARGE)
-
-
-_PARTIAL_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:(?<=[0-9A-Fa-f]);[\t\x20-\x7e\x80-\xff]*)?\r?")

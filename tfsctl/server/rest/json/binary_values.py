@@ -8,6 +8,10 @@ import re
 from tfsctl.server.rest.json.text import DuplicateKeys
 from tfsctl.server.status import invalid_argument
 
+_PIECE = 256 * 1024  # characters, a multiple of four: during a call no other thread runs
+_NO_WHITE_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
+_B64_DIGITS = re.compile("[A-Za-z0-9+/]*")
+
 
 def is_b64(value: object) -> bool:
     """Whether a value is `{"b64": text}`, which means bytes."""
@@ -29,8 +33,3 @@ def decode_b64(text: str) -> bytes:
     if not are_digits or wanted == 3 or len(compact) - len(digits) not in (0, wanted):
         raise invalid_argument("Unable to base64 decode")
     return b"".join([binascii.a2b_base64(digits[at : at + _PIECE] + "==") for at in starts])
-
-
-_PIECE = 256 * 1024  # characters, a multiple of four: during a call no other thread runs
-_NO_WHITE_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
-_B64_DIGITS = re.compile("[A-Za-z0-9+/]*")

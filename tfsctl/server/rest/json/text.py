@@ -16,15 +16,20 @@ import orjson
 from tfsctl.server.rest.json.grisu import digits_of
 
 INDENT = "    "
+_ESCAPE = re.compile(r"\\(?:u00..|.)")
+_MAX_QUOTED_PARTS = 200_000  # of a value, before the text is cut
+_MANY_VALUES = 20  # from here on numpy and orjson take less CPU time; for 80 values it is a fifth
+_POWERS_OF_TEN = np.array([10.0**power for power in range(-4, 7)])
+# By the number of these powers that a value reaches: what makes six (nine) digits of it a whole number.
+_SIX_DIGITS = np.array([np.nan, *[10.0 ** (5 - power) for power in range(-4, 6)], np.nan])
+_NINE_DIGITS = 1000 * _SIX_DIGITS
+_PACK_FLOAT, _PACK_DOUBLE = struct.Struct("f").pack, struct.Struct("d").pack
 
 
 def quote(text: str) -> str:
     """A JSON string literal. Control characters are escaped, with capital hexadecimal digits."""
     quoted: str = json.encoder.encode_basestring(text)
     return _ESCAPE.sub(_in_capitals, quoted) if "\\u" in quoted else quoted
-
-
-_ESCAPE = re.compile(r"\\(?:u00..|.)")
 
 
 def _in_capitals(escape: re.Match[str]) -> str:
@@ -55,9 +60,6 @@ class DuplicateKeys(dict[str, Any]):
     def __init__(self, members: dict[str, Any], pairs: list[tuple[str, Any]]) -> None:
         super().__init__(members)
         self.pairs = pairs
-
-
-_MAX_QUOTED_PARTS = 200_000  # of a value, before the text is cut
 
 
 class _Unwritable(Exception):
@@ -154,14 +156,6 @@ def _decimals(array: np.ndarray) -> np.ndarray:
         short = np.rint(exact * scale) / scale
         scale = _NINE_DIGITS[forms]
         return np.where(short.astype(np.float32) == array, short, np.rint(exact * scale) / scale)
-
-
-_MANY_VALUES = 20  # from here on numpy and orjson take less CPU time; for 80 values it is a fifth
-_POWERS_OF_TEN = np.array([10.0**power for power in range(-4, 7)])
-# By the number of these powers that a value reaches: what makes six (nine) digits of it a whole number.
-_SIX_DIGITS = np.array([np.nan, *[10.0 ** (5 - power) for power in range(-4, 6)], np.nan])
-_NINE_DIGITS = 1000 * _SIX_DIGITS
-_PACK_FLOAT, _PACK_DOUBLE = struct.Struct("f").pack, struct.Struct("d").pack
 
 
 def _shortest(values: list[float], pack: Callable[[float], bytes], digits: int) -> list[str]:
