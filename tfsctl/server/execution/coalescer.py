@@ -2,7 +2,9 @@
 
 Requests that arrive within a few iterations of the event loop, or wait while others run, are coalesced into batches.
 A quick model runs on the event loop, for a few milliseconds at a time (`loop_runs.py` says which runs may). A slow
-model, or a large run, runs in threads; requests wait until a thread is free. Rows are merged into one run only if that is known to change no answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it can have replicas.
+model, or a large run, runs in threads; requests wait until a thread is free. Rows are merged into one run only if that is
+known to change no answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it
+can have replicas.
 """
 
 from __future__ import annotations

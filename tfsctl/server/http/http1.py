@@ -118,7 +118,7 @@ class Http1Connection(asyncio.Protocol):
         return True
 
     def _refuse_waiting(self, refusable: int) -> None:
-        """Refuse the current request if it waits for its run and is the request of this number. Look again later."""
+        """Refuse the current request if it waits for its run and has the number `refusable`. Checks again every second."""
         current = self._current
         if current is None or current.is_gone:
             return

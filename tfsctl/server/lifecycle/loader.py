@@ -47,9 +47,13 @@ class ServerBatching:
 class Loader:
     """How versions are loaded, to be run from `loop`.
 
-    With `merging` auto, the signatures that the export found to be row-independent may be merged; TensorFlow Serving's
-    own `batching` takes its place where there is any. Warmup requests are run `warmup_iterations` times each.
-    With `coalesces` off every request is run alone.
+    - `config`: a serialized ConfigProto
+    - `merging`: which signatures' requests may share a run: those that the export found to be row-independent ("auto"),
+      all ("on") or none ("off")
+    - `coalesces`: if false, every request is run alone
+    - `batching`: TensorFlow Serving's batching, which takes the place of both; None if it is off
+    - `warmup_iterations`: how often each warmup request is run
+    - `check_method_names`: whether warmup requests must name a signature that was exported for their method
     """
 
     tags: Sequence[str]

@@ -2,8 +2,8 @@
 
 A row body lists `instances` (values, or objects with exactly all inputs); a columnar body gives each of `inputs` whole.
 Well-formed numbers and strings are converted by numpy at once (`bulk_values`). Anything else is walked value by value
-(`checked_values`), which finds the exact error. Unlike `core.json_tensors`, which explains a mismatch to a person, this module reproduces the real
-server's leniency and messages. Rules: tensorflow_serving/util/json_tensor.cc.
+(`checked_values`), which finds the exact error. `core.json_tensors` explains a mismatch to a person; this module has the
+real server's leniency and messages. Rules: tensorflow_serving/util/json_tensor.cc.
 """
 
 from __future__ import annotations
