@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from fake_threads import FakeThreads
 
 from tfsctl.core import protos, tensors
 from tfsctl.errors import InvalidInput
@@ -22,25 +23,6 @@ from tfsctl.server.status import Code, ServingError, invalid_argument
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _GZIP = {b"grpc-encoding": b"gzip"}
-
-
-class _Threads:
-    """Runs work at once, and notes how large it is."""
-
-    sizes: list[int] = []  # noqa: RUF012 - replaced by each test
-
-    def __init__(self, _name: str) -> None:
-        """Threads of any name."""
-
-    def run(self, size: int, work: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
-        """Run work, and note its size."""
-        self.sizes.append(size)
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        try:
-            done.set_result(work(*arguments))
-        except ServingError as error:
-            done.set_exception(error)
-        return done
 
 
 class _Request:
@@ -89,12 +71,11 @@ def test_large_compressed_messages_are_unpacked_in_a_thread(
     monkeypatch: pytest.MonkeyPatch, size: int, code: Code, *, is_slow: bool
 ) -> None:
     """Four kilobytes may expand to four megabytes: those are unpacked in a thread, within the memory budget."""
-    monkeypatch.setattr(grpc_api, "WorkerThreads", _Threads)
-    monkeypatch.setattr(_Threads, "sizes", [])
+    sizes = FakeThreads.take_place(monkeypatch, grpc_api)
     request = _Request(4_000_000)
 
     assert _call(_packed(size), request).code is code
-    assert bool(_Threads.sizes) is is_slow
+    assert bool(sizes) is is_slow
     assert (sum(request.charged) > size) is (is_slow and code is Code.INVALID_ARGUMENT)
 
 

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
+from fake_threads import FakeThreads
 
 from tfsctl.core import dtypes
 from tfsctl.server.monitoring.recorder import NullRecorder
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.response import RestResponse
 from tfsctl.server.service.model_service import Service
-from tfsctl.server.status import ServingError, invalid_argument
+from tfsctl.server.status import invalid_argument
 
 _PREDICT, _CLASSIFY = "/v1/models/m:predict", "/v1/models/m:classify"
 _REACHED = "the model was reached"
-
-
-class _Threads:
-    """Runs work at once, and counts it."""
-
-    runs = 0
-
-    def __init__(self, _name: str) -> None:
-        """Threads of any name."""
-
-    def run(self, _size: int, work: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
-        """Run work, and count it."""
-        type(self).runs += 1
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        try:
-            done.set_result(work(*arguments))
-        except ServingError as error:
-            done.set_exception(error)
-        return done
 
 
 async def _reached(*_: object, **__: object) -> None:
@@ -77,14 +58,13 @@ _SERVICE = SimpleNamespace(
 def test_bodies_that_take_long_are_read_in_a_thread(
     monkeypatch: pytest.MonkeyPatch, target: str, body: bytes, *, is_slow: bool
 ) -> None:
-    monkeypatch.setattr(rest_api, "WorkerThreads", _Threads)
-    monkeypatch.setattr(_Threads, "runs", 0)
+    sizes = FakeThreads.take_place(monkeypatch, rest_api)
     api = rest_api.RestApi(cast("Service", _SERVICE), timeout_s=None)
 
     response = asyncio.run(_answer(api, target, body))
 
     assert response.status == 400
-    assert (_Threads.runs > 0) is is_slow
+    assert bool(sizes) is is_slow
 
 
 async def _answer(api: rest_api.RestApi, target: str, body: bytes) -> RestResponse:
