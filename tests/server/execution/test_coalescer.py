@@ -524,7 +524,7 @@ def test_a_slow_model_runs_a_request_that_is_alone_in_a_thread() -> None:
 
     async def work(harness: Harness) -> None:
         harness.session.gate.clear()
-        first = harness.submit(1.0, is_alone=True, deadline_s=time.monotonic() + 0.01)
+        first = harness.submit(1.0, is_alone=True, deadline_s=time.monotonic() + 0.5)
         assert harness.coalescer.busy == 1
         second = harness.submit(2.0, is_alone=True)
         assert harness.coalescer.busy == 1
