@@ -325,6 +325,7 @@ def test_lines_of_text_are_text(line: str) -> None:
         (NUMBER, ["1", "[2]", '{"x": 3}', "x=4", '{"instances": [5]}'], [1.0, 2.0, 3.0, 4.0, 5.0]),
         (NUMBER_COLUMN, ["1", "[2]"], [[1], [2]]),
         (VECTOR, ["1 2 3", "[4,5,6]", "7,8,9"], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+        (signature(x=("float32", (None, None))), ["[]", "x=[]"], [[], []]),
     ],
 )
 def test_lines_are_rows(wanted: Signature, lines: list[str], expected: list[object]) -> None:

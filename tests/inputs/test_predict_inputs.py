@@ -26,6 +26,8 @@ from tfsctl.inputs.predict_inputs import example_arguments, shape_inputs
 from tfsctl.inputs.typed_values import are_features
 
 TEXT_ROWS = signature(text=("string", (None, None)))
+ANY_LENGTH = signature(x=("float32", (None, None)))
+NO_LENGTH = signature(x=("float32", (None, 0)))
 TRUTH = signature(x=("bool", (None,)))
 NAMED_INPUTS = signature(inputs=("string", (None,)))
 
@@ -72,6 +74,13 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
         (VECTOR, ["1 2 3", "[4, 5, 6]"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
         (VECTOR, ["[[1, 2, 3], [4, 5, 6]]"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
         (VECTOR, ["[]"], np.empty((0, 3)).tolist()),
+        (ANY_LENGTH, ["[]"], [[]]),
+        (ANY_LENGTH, ["[]", "x=[]", '{"x": []}'], [[], [], []]),
+        (ANY_LENGTH, ["[[], []]"], [[], []]),
+        (ANY_LENGTH, ['{"instances": [[], {"x": []}]}'], [[], []]),
+        (ANY_LENGTH, ['{"inputs": []}'], []),
+        (ANY_LENGTH, ['{"inputs": {"x": []}}'], []),
+        (NO_LENGTH, ["[]", "[]"], [[], []]),
         (PAIR_OF_VECTORS, ["1,2,3", "4,5,6"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
         (SCALAR, ["2"], 2.0),
         (ANY, ["2"], [2.0]),
@@ -139,6 +148,9 @@ def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) 
         (VECTOR, ["1,2"], "input 'x' has shape [1, 2], but the model wants float32 [batch, 3]"),
         (VECTOR, ["[[1, 2, 3], [4]]"], "row 2: x has shape [1], but the model wants float32 [3]"),
         (VECTOR, ["1,2", "4,5,6"], "row 1: x has shape [2], but the model wants float32 [3]"),
+        (VECTOR, ["1,2,3", "[]"], "row 2: x has shape [0], but the model wants float32 [3]"),
+        (ANY_LENGTH, ["1,2", "[]"], "x[1] has 0 values where the first such list has 2"),
+        (NUMBER, ["1", "[]"], "row 2: x has shape [0], but the model wants float32 []"),
         (NUMBER, ["1", "[[2]]"], "row 2: x has shape [1], but the model wants float32 []"),
         (SCALAR, ["1", "2"], "x takes a single value, but 2 were given"),
         (TEXT, ["[1]"], "text[0] is a number ('1'), but the model wants string"),

@@ -169,6 +169,8 @@ def _typed_array(spec: TensorSpec, typed: Sequence[TypedValues]) -> np.ndarray:
         from tfsctl.core import json_tensors
 
         return json_tensors.from_json(typed[0].values[spec.name], spec)
+    if len(typed) == 1 and typed[0].is_batch and typed[0].values[spec.name] == []:
+        return _no_rows(spec)
     return _input_array(spec, [(row.values[spec.name], row.is_row) for row in typed])
 
 
@@ -180,7 +182,7 @@ def _input_array(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.
     """The array of one input. `values` are (value, is_row) pairs in the order they were typed."""
     import numpy as np
 
-    from tfsctl.core import dtypes, json_tensors
+    from tfsctl.core import json_tensors
 
     if any(isinstance(value, np.ndarray) for value, _ in values):
         return _concatenated(spec, values)
@@ -192,12 +194,24 @@ def _input_array(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.
     if spec.shape is None:
         whole = len(values) == 1 and not is_row and isinstance(first, list)
         return json_tensors.from_json(first if whole else [value for value, _ in values], spec)
-    rows = [row for value, is_row in values for row in _rows_of_value(value, spec.shape[1:], is_row=is_row)]
+    rows = []
+    for value, is_row in values:
+        is_row_among_others = value == [] and len(values) > 1  # otherwise fewer rows would be sent than were typed
+        rows += _rows_of_value(value, spec.shape[1:], is_row=is_row or is_row_among_others)
     if len(rows) > 1 and not spec.dtype.startswith("complex"):  # a complex number may be a pair
         _check_row_shapes(spec, rows)
-    if not rows and spec.dtype in dtypes.BY_NAME:
+    return json_tensors.from_json(rows, spec) if rows else _no_rows(spec)
+
+
+def _no_rows(spec: TensorSpec) -> np.ndarray:
+    """A batch without rows."""
+    import numpy as np
+
+    from tfsctl.core import dtypes, json_tensors
+
+    if spec.shape and spec.dtype in dtypes.BY_NAME:
         return np.empty((0, *(size or 0 for size in spec.shape[1:])), dtype=dtypes.BY_NAME[spec.dtype].numpy)
-    return json_tensors.from_json(rows, spec)
+    return json_tensors.from_json([], spec)
 
 
 def _concatenated(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.ndarray:
@@ -240,9 +254,12 @@ def _nested_shape(value: object) -> tuple[int, ...]:
 
 
 def _rows_of_value(value: object, row_shape: tuple[int | None, ...], *, is_row: bool) -> list[object]:
-    """The rows of a value: its items if it is nested deeply enough, otherwise the value itself as one row."""
+    """The rows of a value: its items if it is nested deeply enough, otherwise the value itself as one row.
+
+    An empty list is one row if rows are lists of any length, otherwise it has no rows.
+    """
     if isinstance(value, list) and not is_row:
-        if not value or _depth(value) > len(row_shape):
+        if _depth(value) > len(row_shape) or (not value and row_shape not in ((None,), (0,))):
             return value
         if _depth(value) == 1 and all(size == 1 for size in row_shape):
             return [_as_row(item, row_shape) for item in value]
