@@ -42,7 +42,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"prediction_logs"},
         {"array_rows", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows", "recording_rows"},
     ],
-    "data/writers": [{"checkpoints", "overwriting", "text_lines"}, {"array_writer"}, {"results"}],
+    "data/writers": [{"checkpoints", "overwriting", "text_lines", "whole_file"}, {"array_writer"}, {"results"}],
     "clients": [
         {"__init__"},
         {"addresses", "answer_body", "connection", "inference_calls", "json_bodies"},

@@ -168,3 +168,11 @@ def test_files_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
             patched.setattr(owner, function, fail)
             with pytest.raises(EngineError, match=os.strerror(number)):
                 write()
+
+
+def test_a_file_that_cannot_be_written_leaves_no_other_file(tmp_path: Path) -> None:
+    """A directory of that name cannot be replaced; the temporary file is removed."""
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(EngineError, match=r"cannot write .*state\.json"):
+        state_dir.write_atomically(tmp_path / "state.json", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]

@@ -10,14 +10,14 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.similar_paths import similar_path_hint
-from tfsctl.errors import ExportError, NotFound, VersionTakenError
+from tfsctl.errors import ExportError, NotFound, TfsctlError, VersionTakenError
 
 STAGING_PREFIX = ".tfsctl-staging-"
 MAX_VERSION = 2**63 - 1
@@ -92,6 +92,23 @@ def prune_versions(base: Path, keep: int, *, protected: Collection[int] = ()) ->
         remove_version(found.path)
         removed.append(found.version)
     return removed
+
+
+def copy_directory(source: Path, target: Path, *, copy_file: Callable[[str, str], object] = shutil.copy2) -> None:
+    """Copy the content of a directory to one that may exist. Raises TfsctlError with the first file that fails."""
+
+    def copy_or_raise(file: str, to: str) -> None:
+        try:
+            copy_file(file, to)
+        except OSError as error:  # copytree would go on, and raise its own error with a list of all files
+            raise TfsctlError(f"cannot copy {file}: {error.strerror or error}") from error
+
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=copy_or_raise)
+    except shutil.Error as error:
+        raise TfsctlError(f"cannot copy {source}: {error.args[0][0][2]}") from error
+    except OSError as error:
+        raise TfsctlError(f"cannot copy {error.filename or source}: {error.strerror}") from error
 
 
 def remove_version(version: Path) -> None:

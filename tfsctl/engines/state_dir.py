@@ -132,16 +132,20 @@ def repl_history() -> Path:
 def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Write a file by renaming a temporary one, so that readers see either the old or the new content.
 
-    `mode`: its permissions. Raises EngineError if it cannot be written.
+    `mode`: its permissions. Raises EngineError if it cannot be written; the temporary file is removed then.
     """
     import tempfile
 
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), mode)
-        os.replace(temporary, path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                os.fchmod(file.fileno(), mode)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
 

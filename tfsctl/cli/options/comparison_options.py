@@ -34,7 +34,9 @@ HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help=
 
 
 def check_report_path(report: Path | None) -> None:
-    """Raise InvalidInput if a report cannot be written because its directory is missing. None: no report is wanted."""
+    """Raise InvalidInput if a report cannot be written there. None: no report is wanted."""
+    if report is not None and report.is_dir():
+        raise InvalidInput(f"{report} is a directory", hint="name a file for the report")
     if report is not None and not report.parent.is_dir():
         raise InvalidInput(
             f"there is no directory {report.parent} for {report.name}",

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfsctl.core.model_dir import copy_directory
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker.container import docker
 from tfsctl.engines.docker.serving_image import ImageSpec
@@ -72,7 +73,7 @@ def _run(argv: list[str], *, quiet: bool) -> None:
 
 
 def write_context(spec: ImageSpec, folder: Path) -> None:
-    """Write the build context to a new or empty folder, for `docker build` elsewhere. Raises InvalidInput, EngineError."""
+    """Write the build context to a new or empty folder, for `docker build` elsewhere. Raises TfsctlError."""
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidInput(f"{folder} exists and is not an empty directory", hint="--output NEW_DIRECTORY")
@@ -85,7 +86,7 @@ def write_context(spec: ImageSpec, folder: Path) -> None:
 def _write_context(spec: ImageSpec, context: Path) -> None:
     """Write models, files and the Dockerfile, readable by all: in the image root owns them, and the server is not root."""
     for place, source in spec.folders.items():
-        shutil.copytree(source, context / place, copy_function=shutil.copyfile)
+        copy_directory(source, context / place, copy_file=shutil.copyfile)
     for place, text in spec.files.items():
         (context / place).parent.mkdir(exist_ok=True)
         (context / place).write_text(text, encoding="utf-8")

@@ -5,13 +5,13 @@ A copy always has a binary `saved_model.pb`: TensorFlow Serving also loads `save
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from tfsctl.core import protos
 from tfsctl.core.inference import METHOD_NAMES
+from tfsctl.core.model_dir import copy_directory
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SERVE_TAG, read_meta_graph
 from tfsctl.errors import ExportError
 from tfsctl.exporter.export_signature import ExportSignature
@@ -19,8 +19,11 @@ from tfsctl.exporter.sources.model_source import SAVED_MODEL_TEXT_FILE
 
 
 def copy_saved_model(source: Path, directory: Path) -> None:
-    """Copy a SavedModel into an existing, empty directory. Raises ExportError if its text file is not valid."""
-    shutil.copytree(source, directory, dirs_exist_ok=True)
+    """Copy a SavedModel into an existing, empty directory.
+
+    Raises TfsctlError for a file that cannot be copied, ExportError if the text file is not valid.
+    """
+    copy_directory(source, directory)
     directory.chmod(0o755)
     text_file = directory / SAVED_MODEL_TEXT_FILE
     if not text_file.is_file():

@@ -13,7 +13,7 @@ from tfsctl.cli.options.completion import complete_models
 from tfsctl.cli.options.inference_options import SignatureOption
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.output import terminal
-from tfsctl.errors import InvalidInput, TfsctlError
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.core.graphs.feature_specs import FeatureSpecs
@@ -99,11 +99,8 @@ def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str
 
 def _write(output: Path, body: str, *, force: bool) -> None:
     """Write the file. Raises InvalidInput if it exists, unless `force` is set; a device or pipe never counts as existing."""
-    is_new = not force and (not output.exists() or output.is_file())
-    try:
-        with output.open("x" if is_new else "w", encoding="utf-8") as file:
-            file.write(f"{body}\n")
-    except FileExistsError as error:
-        raise InvalidInput(f"{output} already exists", hint="add --force to overwrite it") from error
-    except OSError as error:
-        raise TfsctlError(f"cannot write {output}: {error.strerror}") from error
+    from tfsctl.data.writers.whole_file import write_whole_file
+
+    if output.is_file() and not force:
+        raise InvalidInput(f"{output} already exists", hint="add --force to overwrite it")
+    write_whole_file(output, f"{body}\n".encode())

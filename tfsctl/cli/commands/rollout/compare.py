@@ -125,11 +125,13 @@ def compare(
     with terminal.progress_bar(quiet=as_json) as show:
         say = (lambda _text: None) if as_json else terminal.say
         found = request.run(a, b, wanted, show_step=say, show_rows=show, note=terminal.say)
-    _write_reports(found, html, junit)
-    if as_json:
-        terminal.answer_json(printed.json_document(found))
-    else:
-        printed.print_comparison(found)
+    try:
+        _write_reports(found, html, junit)
+    finally:
+        if as_json:
+            terminal.answer_json(printed.json_document(found))
+        else:
+            printed.print_comparison(found)
     if not found.passed:
         raise typer.Exit(ExitCode.THRESHOLD)
     if found.gates:
@@ -148,10 +150,11 @@ def _bless(found: Comparison, rows: str) -> None:
 
 
 def _write_reports(found: Comparison, html: Path | None, junit: Path | None) -> None:
+    from tfsctl.data.writers.whole_file import write_whole_file
     from tfsctl.rollout.comparison.html_report import html_report
     from tfsctl.rollout.comparison.junit import junit_xml
 
     if html is not None:
-        html.write_text(html_report(found), encoding="utf-8")
+        write_whole_file(html, html_report(found).encode())
     if junit is not None:
-        junit.write_bytes(junit_xml(found))
+        write_whole_file(junit, junit_xml(found))

@@ -133,6 +133,7 @@ def _answer(
     """Print the state of the shadow and its comparison, and check the thresholds."""
     from tfsctl.cli.output import comparison as printed
     from tfsctl.cli.output import shadow_report, terminal
+    from tfsctl.data.writers.whole_file import write_whole_file
     from tfsctl.rollout.comparison.gates import check_gates
     from tfsctl.rollout.comparison.html_report import html_report
     from tfsctl.rollout.front import operations
@@ -153,7 +154,7 @@ def _answer(
     if found is not None:
         found.gates.extend(check_gates(gates, found.numbers(), found.counts(), min_rows))
         if html is not None:
-            html.write_text(html_report(found), encoding="utf-8")
+            write_whole_file(html, html_report(found).encode())
     if as_json:
         comparison = None if found is None else printed.json_document(found)
         terminal.answer_json({"server": front.record.name, "shadow": document, "comparison": comparison})
