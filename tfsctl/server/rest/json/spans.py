@@ -17,7 +17,6 @@ from tfsctl.server.status import invalid_argument
 BLOCK_BYTES = 64 * 1024
 """About the size of a piece, in which no other thread runs."""
 _MAX_MEMBERS = 1000  # of an object that is cut
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _KEY = re.compile(rb'[ \n\r\t]*("(?:[^"\\]|\\.)*")[ \n\r\t]*:[ \n\r\t]*')
 _WHITE_SPACE = b" \n\r\t"
 Span = tuple[int, int]
@@ -108,7 +107,7 @@ def _commas(body: bytes, start: int, end: int) -> Iterator[np.ndarray]:
         block = body[at : min(end, at + BLOCK_BYTES)]
         if block.endswith(b"\\") and (len(block) - len(block.rstrip(b"\\"))) % 2:
             block = body[at : at + len(block) + 1]
-        plain = _ESCAPE.sub(b"  ", block) if b"\\" in block else block
+        plain = block.replace(b"\\\\", b"  ").replace(b'\\"', b"  ") if b"\\" in block else block
         data = np.frombuffer(plain, np.uint8)
         inside = np.cumsum(data == ord('"'), dtype=np.int32) + in_string & 1
         in_string = int(inside[-1])
