@@ -98,8 +98,8 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "server": [
         {"status", "request_context"},
-        {"process", "monitoring", "memory_budget", "gzip_bodies"},
-        {"limits", "request_log", "held_bytes"},
+        {"process", "monitoring", "memory_budget"},
+        {"limits", "request_log", "held_bytes", "gzip_bodies"},
         {"config", "runtime", "worker_threads"},
         {"execution"},
         {"batching"},

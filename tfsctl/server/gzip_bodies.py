@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 
+from tfsctl.server.process.loop_yield import yield_to_loop
+
 _INPUT_BYTES, _OUTPUT_BYTES = 64 * 1024, 512 * 1024
 
 
@@ -25,4 +27,5 @@ def decompress(data: memoryview, window_bits: int, limit: int) -> tuple[bytes, b
         is_full = len(part) == wanted  # there may be more without further input
         left -= len(part)
         parts.append(part)
+        yield_to_loop()
     return b"".join(parts), unpacker.eof

@@ -15,7 +15,7 @@ from tfsctl.server.config.flags import START_FAILED, Flags
 from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Listener
 from tfsctl.server.limits import MIB
-from tfsctl.server.process import logs, memory, open_files, shutdown
+from tfsctl.server.process import logs, loop_yield, memory, open_files, shutdown
 from tfsctl.server.process.socket_file import SocketFile
 from tfsctl.server.status import ServingError
 
@@ -45,6 +45,7 @@ def _end(socket_file: SocketFile, code: int = 0) -> NoReturn:
 
 
 async def _serve(flags: Flags, credentials: Credentials | None, socket_file: SocketFile) -> int:
+    loop_yield.serve(asyncio.get_running_loop())
     drain_s = max(0, flags.drain_timeout_seconds)
     application = Application(flags)
     handover_requested = asyncio.Event()

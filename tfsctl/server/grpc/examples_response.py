@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tfsctl.core import protos
 from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import framing
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.signatures.examples import Classes, ClassRows, Results
 
 PIECE_RESULTS = 512  # results of examples that are written by one call
@@ -53,6 +54,7 @@ def _pieces(results: Results) -> list[bytes]:
         rows = slice(start, start + PIECE_RESULTS)
         message = classifications(results[rows]) if isinstance(results, ClassRows) else regressions(results[rows])
         pieces.append(message.SerializeToString())
+        yield_to_loop()
     return pieces
 
 

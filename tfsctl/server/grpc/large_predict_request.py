@@ -15,12 +15,12 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos, tensors
-from tfsctl.core.arrays import PIECE_VALUES
 from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
 from tfsctl.server.grpc.predict_request_cache import DecodedRequest
+from tfsctl.server.process.loop_yield import yielding
 from tfsctl.server.process.string_arrays import StringParts
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
@@ -35,6 +35,7 @@ _MAX_TENSOR_FIELDS = 16  # besides strings
 _MAX_FIELDS, _MAX_VIEWED_FIELDS = 10_000, 64  # of the request: inputs, and names of outputs
 _SMALL_BYTES = 4096
 _PIECE_BYTES = 128 * 1024
+_PIECE_STRINGS = 1024  # copied one by one, in a millisecond
 _LONG_STRING_BYTES = 1024 * 1024
 
 
@@ -128,7 +129,7 @@ def _strings(tensor: memoryview, at: int) -> np.ndarray:
     """The strings that are the rest of a serialized TensorProto."""
     strings = StringParts()
     while at < len(tensor):
-        values, at = _leading_strings(tensor, at, PIECE_VALUES)
+        values, at = _leading_strings(tensor, at, _PIECE_STRINGS)
         if not values:
             raise _UnusualError
         strings.add(values)
@@ -172,7 +173,7 @@ def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_vi
     elif only_views and sum(map(len, values)) > _SMALL_BYTES:
         raise _UnusualError
     else:
-        arrays = [_of_varints(dtype, piece) for part in values for piece in _pieces(part)]
+        arrays = [_of_varints(dtype, piece) for part in values for piece in yielding(_pieces(part))]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from tfsctl.core import protos
 from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint, fields
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.signatures.serialized_input import SerializedInput
 
 PIECE_BYTES = 64 * 1024
@@ -52,6 +53,7 @@ class ExamplesRequest:
             yield part.input
             part.ClearField("input")
             self.message.MergeFrom(part)
+            yield_to_loop()
 
 
 def parse_request(message: Message, raw: bytes | memoryview) -> Message | ExamplesRequest:
@@ -79,6 +81,7 @@ def parse_in_pieces(request: _MessageT, raw: bytes | memoryview) -> _MessageT:
     else:
         for piece in _pieces(memoryview(raw), *_LARGE_FIELDS.get(request.DESCRIPTOR.name, ())):
             request.MergeFromString(piece)
+            yield_to_loop()
     return request
 
 

@@ -20,6 +20,7 @@ from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import packed_varints
 from tfsctl.server.grpc.framing import frame_prefix
 from tfsctl.server.grpc.tensor_content import fill_content
+from tfsctl.server.process.loop_yield import yielding
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
 _FLOAT_VAL, _FLOAT_BYTES = b"\x2a", 4
@@ -42,10 +43,10 @@ def predict_response(
             parts.append(_float_prefix(alias, array.shape))
             parts += _memory(array) if array.size > _PIECE_VALUES else (array.tobytes(),)
         elif array.dtype.hasobject and not as_content:
-            pieces = list(_string_pieces(array))
+            pieces = list(yielding(_string_pieces(array)))
             parts += (_entry_prefix(alias, sum(map(len, pieces))), *pieces)
         elif array.size > _PIECE_VALUES:
-            pieces = list(_content_pieces(array) if as_content else _typed_pieces(array))
+            pieces = list(yielding(_content_pieces(array) if as_content else _typed_pieces(array)))
             parts += (_entry_prefix(alias, sum(map(len, pieces))), *pieces)
         else:
             tensor = _serialized(array, as_content=as_content)

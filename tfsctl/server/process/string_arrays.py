@@ -16,6 +16,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from tfsctl.core.arrays import PIECE_VALUES, object_array, pieces
+from tfsctl.server.process.loop_yield import yield_to_loop, yielding
 
 _MIN_VALUES = 8 * PIECE_VALUES
 _Parts = list[np.ndarray]  # not lists of strings: the garbage collector would look at each string
@@ -33,13 +34,14 @@ class StringParts:
         """Append at most some thousand strings."""
         self._parts.append(object_array(strings))
         self.size += len(strings)
+        yield_to_loop()
 
     def add_array(self, strings: np.ndarray) -> None:
         """Append the strings of an array."""
         if strings.size <= _MIN_VALUES:
             self._parts.append(strings.reshape(-1))
         else:
-            self._parts += [part.copy() for part in pieces(strings)]
+            self._parts += [part.copy() for part in yielding(pieces(strings))]
         self.size += strings.size
 
     def array(self) -> np.ndarray:
@@ -53,6 +55,7 @@ class StringParts:
             part = parts.pop()  # and free it: all of them at the end would take long
             array[at : at + part.size] = part
             at += part.size
+            yield_to_loop()
         return array.view(np.ndarray)
 
 
@@ -92,4 +95,5 @@ def _free(queue: SimpleQueue[np.ndarray]) -> None:
             array.size - PIECE_VALUES, -PIECE_VALUES, -PIECE_VALUES
         ):  # the first value last: it marks an emptied array
             array[max(0, start) : start + PIECE_VALUES] = None
+            yield_to_loop()
         del array

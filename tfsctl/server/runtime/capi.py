@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.core.arrays import PIECE_VALUES, content_bytes, object_array, pieces
+from tfsctl.core.arrays import content_bytes, object_array, pieces
 from tfsctl.core.protos import tensorflow_directory
 from tfsctl.server.process import logs
 from tfsctl.server.process.libc import libc
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.status import Code, ServingError
@@ -31,7 +32,7 @@ from tfsctl.server.status import Code, ServingError
 _POINTER, _INT64 = c.c_void_p, c.c_int64
 TSTRING_BYTES = 24
 _STRING = dtypes.STRING.number
-_SMALL_BYTES, _LARGE_BYTES = 8 * 1024, 512 * 1024
+_SMALL_BYTES, _LARGE_BYTES, _PIECE_STRINGS = 8 * 1024, 512 * 1024, 1024
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -284,7 +285,7 @@ def _write_strings(at: int, array: np.ndarray) -> None:
     size = TSTRING_BYTES * array.size
     c.memset(at, 0, size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
     copy = gil_held().TF_StringCopy
-    for part in (array.ravel(),) if array.size <= PIECE_VALUES else pieces(array):
+    for part in (array.ravel(),) if array.size <= _PIECE_STRINGS else pieces(array, _PIECE_STRINGS):
         for value in part.tolist():
             size = len(value)
             if size <= _LARGE_BYTES:
@@ -292,6 +293,7 @@ def _write_strings(at: int, array: np.ndarray) -> None:
             else:
                 gil_released().TF_StringCopy(at, value, size)
             at += TSTRING_BYTES
+        yield_to_loop()
 
 
 def new_values_tensor(number: int, shape: tuple[int, ...], values: bytes) -> int:
@@ -348,12 +350,12 @@ def read_tensor(tensor: int) -> np.ndarray:
 def _read_strings(at: int, count: int) -> np.ndarray:
     """Copies of the TF_TStrings from an address on."""
     data, size = gil_held().TF_StringGetDataPointer, gil_held().TF_StringGetSize
-    if count <= PIECE_VALUES:
+    if count <= _PIECE_STRINGS:
         addresses = range(at, at + count * TSTRING_BYTES, TSTRING_BYTES)
         return object_array([_bytes_at(data(string), size(string)) for string in addresses])
     strings = StringParts()
-    for start in range(0, count, PIECE_VALUES):
-        begin, end = at + start * TSTRING_BYTES, at + min(start + PIECE_VALUES, count) * TSTRING_BYTES
+    for start in range(0, count, _PIECE_STRINGS):
+        begin, end = at + start * TSTRING_BYTES, at + min(start + _PIECE_STRINGS, count) * TSTRING_BYTES
         strings.add([_bytes_at(data(string), size(string)) for string in range(begin, end, TSTRING_BYTES)])
     return strings.array()
 

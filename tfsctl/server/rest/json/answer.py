@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from tfsctl.server.process.loop_yield import yielding
 from tfsctl.server.rest.json.nested_lists import PIECE_VALUES, ListWriter, value_texts, written_values
 from tfsctl.server.rest.json.text import INDENT, quote
 from tfsctl.server.status import invalid_argument
+
+_PIECE_ROWS = 512  # of several outputs, which are written row by row
 
 
 def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
@@ -20,12 +23,12 @@ def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
     if row_form and sum([written_values(array) for array in outputs.values()]) <= PIECE_VALUES:
         return row_answers({name: array[None] for name, array in outputs.items()}, 1)[0]
     pieces = _row_pieces(outputs) if row_form else _column_pieces(outputs)
-    return b"".join([piece.encode("utf-8", "surrogateescape") for piece in pieces])
+    return b"".join([piece.encode("utf-8", "surrogateescape") for piece in yielding(pieces)])
 
 
 def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
     """The bodies of predict answers in row form for `count` requests with stacked outputs. Raises like `answer`."""
-    if sum([written_values(array) for array in stacked.values()]) > max(count, PIECE_VALUES):
+    if sum([written_values(array) for array in stacked.values()]) > max(count, 2 * PIECE_VALUES):
         return [answer({name: array[at] for name, array in stacked.items()}, row_form=True) for at in range(count)]
     shapes = {name: array.shape[1:] for name, array in stacked.items()}
     batch = _batch_of(shapes)
@@ -100,7 +103,7 @@ def _row_pieces(outputs: Mapping[str, np.ndarray]) -> Iterator[str]:
         return
     size = sum([array.size for array in outputs.values()]) // max(1, batch)
     yield "[\n" if batch else "[]"
-    step = max(1, PIECE_VALUES // max(1, size))
+    step = max(1, min(_PIECE_ROWS, PIECE_VALUES // max(1, size)))
     for start in range(0, batch, step):
         yield ",\n" if start else ""
         rows = {name: array[start : start + step] for name, array in outputs.items()}

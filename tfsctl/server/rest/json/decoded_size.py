@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.status import Code, ServingError
 
 _BYTES_OF = {b"[": 90, b"{": 240, b",": 40}  # of a list, a dict with a key, and a value in either, in CPython
@@ -14,6 +15,7 @@ def check_decoded_size(body: bytes, limit: int) -> None:
     for at in range(0, len(body), _SLICE_BYTES):
         end = at + _SLICE_BYTES
         size += sum(bytes_each * body.count(character, at, end) for character, bytes_each in _BYTES_OF.items())
+        yield_to_loop()
         if size > limit:
             raise ServingError(
                 Code.RESOURCE_EXHAUSTED,

@@ -18,8 +18,8 @@ from tfsctl.core.arrays import content_bytes
 from tfsctl.server.rest.json.text import INDENT, float_texts, quote
 from tfsctl.server.status import invalid_argument
 
-PIECE_VALUES = 8192  # written by one call into numpy and str.join, during which no other thread runs
-_PIECE_BYTES = 256 * 1024  # of strings
+PIECE_VALUES = 4096  # written by one call into numpy and str.join, during which no other thread runs
+_PIECE_STRINGS, _PIECE_BYTES = 1024, 256 * 1024  # of strings
 _SAMPLED_STRINGS = 64  # of an array, to find out how long they are
 
 
@@ -88,7 +88,7 @@ def _piece_values(array: np.ndarray) -> int:
     if not array.dtype.hasobject or not array.size:
         return PIECE_VALUES
     longest = max([len(value) for value in array.reshape(-1)[:: array.size // _SAMPLED_STRINGS + 1].tolist()])
-    return max(1, min(PIECE_VALUES, _PIECE_BYTES // (longest + 1)))
+    return max(1, min(PIECE_VALUES, _PIECE_STRINGS, _PIECE_BYTES // (longest + 1)))
 
 
 def value_texts(name: str, flat: np.ndarray, indent: str) -> list[str]:

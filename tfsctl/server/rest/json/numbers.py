@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 
 from tfsctl.core.dtypes import DType
+from tfsctl.server.process.loop_yield import yield_to_loop, yielding
 from tfsctl.server.rest.json.bulk_values import MAX_RANK, as_dtype
 from tfsctl.server.rest.json.spans import Span
 from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, SIGNATURE_NAME
@@ -38,10 +39,8 @@ except ImportError:
 _NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
 _MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
 _KEPT_TEXT_BYTES = 1024 * 1024  # of a text that is read with the parser of the thread, which keeps its memory
-_SKELETON_PIECE_BYTES = 1024 * 1024
-# Numpy releases Python's lock in each piece and takes it again at once. The event loop, which waits for the lock, asks for
-# it only when nobody released it for a whole switch interval (0.5 ms): smaller pieces kept it waiting for up to 160 ms.
-_PIECE_BYTES = 256 * 1024
+_SKELETON_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 64 * 1024  # a millisecond; the event loop may run after each piece
 _BRACKETS = re.compile(rb"\[*")
 _COMMA, _CLOSING = b",]"
 _MAX_ROW_START = 64  # where a row begins in a small body, unless it has unusual white space
@@ -156,7 +155,8 @@ def _skeleton(body: bytes, span: Span) -> bytes:
     start, end = span
     ends = [*range(start + _SKELETON_PIECE_BYTES, end, _SKELETON_PIECE_BYTES), end]
     starts = [start, *ends[:-1]]
-    return b"".join([body[at:to].translate(None, _NUMBER_CHARACTERS) for at, to in zip(starts, ends, strict=True)])
+    texts = (body[at:to].translate(None, _NUMBER_CHARACTERS) for at, to in zip(starts, ends, strict=True))
+    return b"".join(list(yielding(texts)))
 
 
 def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
@@ -216,6 +216,7 @@ def _in_pieces(body: bytes, span: Span, count: int, *, is_floating: bool) -> np.
                 return None  # past int64
             array[done : done + len(values)] = part
             done += len(values)
+            yield_to_loop()
     except (ValueError, OverflowError):  # an invalid number, or an empty place between two commas
         return None
     return array if done == count else None

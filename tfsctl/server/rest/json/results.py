@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfsctl.server.process.loop_yield import yield_to_loop, yielding
 from tfsctl.server.rest.json.text import INDENT, float_text, quote
 from tfsctl.server.signatures.examples import Classes, ClassRows, Results, ValueRows
 
@@ -18,6 +19,7 @@ def _classifications(results: ClassRows) -> bytes:
     for start in range(0, len(results), _PIECE_ROWS):
         rows = ", ".join([_classes(row) for row in results[start : start + _PIECE_ROWS]])
         pieces.append(rows.encode("utf-8", "surrogateescape"))
+        yield_to_loop()
     return b'{\n%b"results": [%b\n%b]\n}' % (INDENT.encode(), b", ".join(pieces), INDENT.encode())
 
 
@@ -29,7 +31,7 @@ def _classes(row: Classes) -> str:
 
 def _regressions(results: ValueRows) -> bytes:
     pieces = (results[start : start + _PIECE_ROWS] for start in range(0, len(results), _PIECE_ROWS))
-    texts = [", ".join(map(float_text, values)).encode() for values in pieces]
+    texts = [", ".join(map(float_text, values)).encode() for values in yielding(pieces)]
     return b'{\n%b"results": [%b]\n}' % (INDENT.encode(), b", ".join(texts))
 
 

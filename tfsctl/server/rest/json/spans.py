@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import orjson
 
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.status import invalid_argument
 
 BLOCK_BYTES = 64 * 1024
@@ -121,5 +122,6 @@ def _commas(body: bytes, start: int, end: int) -> Iterator[np.ndarray]:
         if commas.size:
             yield commas + at
         at += len(block)
+        yield_to_loop()
     if depth or in_string:
         raise invalid_argument(f"JSON Parse error: Invalid value. at offset: {end}")
