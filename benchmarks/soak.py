@@ -50,7 +50,8 @@ from model_servers import Served, own_mb, running_server
 from scale_models import write_scale_model
 
 TEXT = "This movie is great! :D"
-SAMPLE_S, PERIOD_SAMPLES, MAX_WAIT_S = 0.05, 60, 120.0  # of the memory level: a period takes three seconds
+SAMPLE_S, PERIOD_SAMPLES, MAX_WAIT_S = 0.05, 100, 120.0  # of the memory level: a period takes five seconds
+QUIET_PERIODS = 3  # in a row: the server gives free memory back when it was idle for ten seconds
 FIRST_RUNS_S = 5.0  # of load on a new version, after which it takes all the memory that it needs
 
 
@@ -211,7 +212,7 @@ def _loaded_versions(server: Served, model: str) -> list[int]:
 
 
 def level_mb(pid: int) -> float:
-    """The private memory of a server that has nothing to do: the least within the last of two quiet periods in a row.
+    """The private memory of a server that has nothing to do: the least within the last of three quiet periods in a row.
 
     After two minutes, the server counts as quiet in any case.
     """
@@ -224,7 +225,7 @@ def level_mb(pid: int) -> float:
             samples.append((_is_running(pid), own_mb(pid)))
         is_quiet = sum(running for running, _ in samples) <= PERIOD_SAMPLES // 10  # slow clients send on
         quiet_periods = quiet_periods + 1 if is_quiet else 0
-        if quiet_periods == 2 or time.monotonic() > end_s:
+        if quiet_periods == QUIET_PERIODS or time.monotonic() > end_s:
             return min(mb for _, mb in samples)
 
 

@@ -33,8 +33,10 @@ _RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
 _TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
-_UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim worthwhile
+_RESERVE_BYTES = 32 * 1024 * 1024  # that requests may leave free
+_UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim of an idle server worthwhile
 _IDLE_CPU = 0.05  # of one CPU: slow clients and probes take less
+_IDLE_CHECKS = 5  # ten seconds, so that bursts of requests may use the free memory of the last one
 _FREED_BYTES = 128 * 1024  # make glibc look whether it can shrink the arena: FASTBIN_CONSOLIDATION_THRESHOLD is 64 KiB
 
 
@@ -142,30 +144,31 @@ class HeapTrimmer:
     """Gives the free pages of the heap back to the system once there are enough of them.
 
     glibc keeps what was freed between blocks that are still in use: after a flood, or after a model was unloaded, that
-    may be more than what is in use. A trim takes a few milliseconds, during which other threads may have to wait for
-    memory. So `check` trims only if at least 4 MiB became free since the last trim, or if the last trim gave back as
-    much: requests that ran meanwhile may have freed more since.
+    may be more than what is in use. Under load, `check` leaves up to 32 MiB of it to the requests to come: each page
+    that they take again after a trim costs a page fault.
 
-    When the server becomes idle, `check` trims in any case, after a garbage collection: versions that were unloaded and
-    some status responses leave cycles, and there may be 20,000 such objects before Python collects them.
+    Once the server has been idle for five checks in a row, `check` trims in any case, after a garbage collection:
+    versions that were unloaded and some status responses leave cycles, and there may be 20,000 such objects before
+    Python collects them. As long as the server is idle, 4 MiB are then enough for another trim.
     """
 
     def __init__(self) -> None:
         self._left = _unused_bytes()  # by the last trim: parts of pages, stacks, memory that is not the allocator's
-        self._was_worthwhile = self._was_idle = False
+        self._idle_checks = 0
 
     def check(self, *, is_idle: bool = False) -> bool:
         """Trim if it is worthwhile, or if the server has become idle. Returns whether it trimmed."""
-        becomes_idle, self._was_idle = is_idle and not self._was_idle, is_idle
+        self._idle_checks = self._idle_checks + 1 if is_idle else 0
+        becomes_idle = self._idle_checks == _IDLE_CHECKS
         if becomes_idle:
             gc.collect()
         unused = _unused_bytes()
-        if unused - self._left < _UNUSED_BYTES and not self._was_worthwhile and not becomes_idle:
+        enough = _RESERVE_BYTES if self._idle_checks < _IDLE_CHECKS else _UNUSED_BYTES
+        if unused - self._left < enough and not becomes_idle:
             self._left = min(self._left, unused)
             return False
         trim_heap()
         self._left = _unused_bytes()
-        self._was_worthwhile = unused - self._left >= _UNUSED_BYTES
         return True
 
 
