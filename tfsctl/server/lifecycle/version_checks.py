@@ -145,25 +145,14 @@ class VersionChecks:
             reports.read_into(batch)
             lines = reports.other_lines()
         log.info("Checked %d version(s) in another process in %.1f s", len(batch), time.monotonic() - started_s)
-        current = next((request for request in batch if not request.is_done), None)
+        current = _current(batch)
         if current is None or (exit_status == 0 and batch[0].is_done):
             return  # all done, or the process stopped early because a run had not ended
         if not reports.has_started:
             _give_up(batch, f"exit status {exit_status}: {lines[-1] if lines else 'no output'}")
-        elif is_overdue:
-            current.error = UnsafeVersionError(
-                Code.DEADLINE_EXCEEDED,
-                f"The version is not loaded: another process did not load and run it within {current.timeout_s:.0f} s",
-            )
         else:
-            current.error = UnsafeVersionError(
-                Code.INTERNAL,
-                "The version is not loaded, as it could end the server: another process that loaded and ran it "
-                f"ended with {_describe_status(exit_status)}{_reason(lines)}",
-            )
-            for line in lines[-_SHOWN_LINES:]:
-                log.error("%s %d: %s", current.name, current.version, line)
-        current.is_done = True
+            current.error = _unsafe(current, None if is_overdue else exit_status, lines)
+            current.is_done = True
 
 
 class _Reports:
@@ -203,12 +192,36 @@ def _wait(child: Child, batch: Sequence[CheckRequest], reports: _Reports) -> boo
         reports.read_into(batch)
         if reports.count != count:
             count, since_s = reports.count, time.monotonic()
-        current = next((request for request in batch if not request.is_done), None)
+        current = _current(batch)
         timeout_s = current.timeout_s if current is not None and reports.has_started else START_TIMEOUT_S
         if time.monotonic() - since_s > timeout_s:
             return True
         time.sleep(_POLL_S)
     return False
+
+
+def _current(batch: Sequence[CheckRequest]) -> CheckRequest | None:
+    """The version that the process checks, or checked when it ended; None after the last one."""
+    return next((request for request in batch if not request.is_done), None)
+
+
+def _unsafe(request: CheckRequest, exit_status: int | None, lines: Sequence[str]) -> UnsafeVersionError:
+    """The error of a version that ended the process with this exit status, or None if the check took too long.
+
+    Logs the last of the lines that the process wrote before it ended.
+    """
+    if exit_status is None:
+        return UnsafeVersionError(
+            Code.DEADLINE_EXCEEDED,
+            f"The version is not loaded: another process did not load and run it within {request.timeout_s:.0f} s",
+        )
+    for line in lines[-_SHOWN_LINES:]:
+        log.error("%s %d: %s", request.name, request.version, line)
+    return UnsafeVersionError(
+        Code.INTERNAL,
+        "The version is not loaded, as it could end the server: another process that loaded and ran it "
+        f"ended with {_describe_status(exit_status)}{_reason(lines)}",
+    )
 
 
 def _give_up(batch: Sequence[CheckRequest], reason: str) -> None:
@@ -218,9 +231,9 @@ def _give_up(batch: Sequence[CheckRequest], reason: str) -> None:
         request.is_done = True
 
 
-def _describe_status(exit_status: int | None) -> str:
+def _describe_status(exit_status: int) -> str:
     """An exit status for messages: the name of the signal if it is negative."""
-    if exit_status is not None and exit_status < 0:
+    if exit_status < 0:
         return signal.Signals(-exit_status).name
     return f"exit status {exit_status}"
 
