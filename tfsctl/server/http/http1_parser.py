@@ -77,21 +77,8 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
     lines = head[line_end + 2 : -4].split(b"\r\n") if len(head) > line_end + 4 else []
     if len(lines) > limits.max_header_count or len(head) > limits.max_header_bytes:
         raise BadRequestError(_TOO_LARGE)
-    headers: dict[bytes, bytes] = {}
-    for line in lines:
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        if name in headers and name in _ONCE:
-            raise BadRequestError
-        value = value.strip(b" \t")
-        headers[name] = b"%b, %b" % (headers[name], value) if name == b"connection" and name in headers else value
     is_old = minor == b"0"
-    host = headers.get(b"host")
-    if host is None:
-        if not is_old:
-            raise BadRequestError
-    elif not is_host_and_port(host):
-        raise BadRequestError
+    headers = _read_fields(lines, is_old=is_old)
     length, is_chunked = _framing(headers, is_old=is_old)
     connection = headers.get(b"connection", b"").lower()
     keeps_alive = b"keep-alive" in connection if is_old else True
@@ -106,6 +93,22 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
         keeps_alive,
         is_old,
     )
+
+
+def _read_fields(lines: list[bytes], *, is_old: bool) -> dict[bytes, bytes]:
+    """The header fields in valid lines, names in lower case. Raises BadRequestError without a valid Host (HTTP/1.1)."""
+    headers: dict[bytes, bytes] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in headers and name in _ONCE:
+            raise BadRequestError
+        value = value.strip(b" \t")
+        headers[name] = b"%b, %b" % (headers[name], value) if name == b"connection" and name in headers else value
+    host = headers.get(b"host", b"" if is_old else None)
+    if host is None or not is_host_and_port(host):
+        raise BadRequestError
+    return headers
 
 
 def _framing(headers: dict[bytes, bytes], *, is_old: bool) -> tuple[int | None, bool]:
