@@ -41,7 +41,7 @@ def large_inputs(
             return None
         (form,) = forms
         signature = _signature(body, values)
-        reader = _Reader(body, form)
+        reader = _Reader(body)
         wanted = dtypes_of(signature)
         arrays = reader.rows(values[form], wanted) if form == INSTANCES else reader.columns(values[form], wanted)
     except UnusualError:
@@ -80,10 +80,10 @@ def _signature(body: bytes, values: Mapping[str, Span]) -> str:
 
 
 class _Reader:
-    """Reads the values of one body. `form` is the key that they belong to."""
+    """Reads the values of one body."""
 
-    def __init__(self, body: bytes, form: str) -> None:
-        self._body, self._form = body, form
+    def __init__(self, body: bytes) -> None:
+        self._body = body
 
     def rows(self, span: Span, wanted: Mapping[str, DType]) -> dict[str, np.ndarray]:
         """The inputs in a list of rows."""
@@ -108,27 +108,23 @@ class _Reader:
 
     def _large_row(self, span: Span, wanted: Mapping[str, DType]) -> dict[str, np.ndarray]:
         """A row that is a large list, or an object with one."""
-        if self._body[span[0]] == ord("{"):
-            values = members(self._body, span)
-            if values.keys() != wanted.keys():
-                raise UnusualError
-        elif len(wanted) == 1:
-            values = dict.fromkeys(wanted, span)
-        else:
-            raise UnusualError
+        values = self._by_name(span, wanted)
         return {name: self._value(values[name], dtype, 1)[None] for name, dtype in wanted.items()}
 
     def columns(self, span: Span, wanted: Mapping[str, DType]) -> dict[str, np.ndarray]:
         """The inputs that are given whole."""
+        values = self._by_name(span, wanted)
+        return {name: self._value(values[name], dtype, 0) for name, dtype in wanted.items()}
+
+    def _by_name(self, span: Span, wanted: Mapping[str, DType]) -> Mapping[str, Span]:
+        """Where the values of all inputs are: in an object, or the value of the only input."""
         if self._body[span[0]] == ord("{"):
             values = members(self._body, span)
-            if values.keys() != wanted.keys() or values.keys() == {"b64"}:
-                raise UnusualError
+            if values.keys() == wanted.keys() and values.keys() != {"b64"}:
+                return values
         elif len(wanted) == 1:
-            values = dict.fromkeys(wanted, span)
-        else:
-            raise UnusualError
-        return {name: self._value(values[name], dtype, 0) for name, dtype in wanted.items()}
+            return dict.fromkeys(wanted, span)
+        raise UnusualError
 
     def _value(self, span: Span, dtype: DType, depth: int) -> np.ndarray:
         """One whole tensor."""

@@ -120,13 +120,8 @@ def float_text(value: float) -> str:
     return _shortest([value], _PACK_FLOAT, 9)[0]
 
 
-def float64_text(value: float) -> str:
-    """A float64 in an answer: 6 significant digits if they read back as the same value, else 17."""
-    return _shortest([value], _PACK_DOUBLE, 17)[0]
-
-
 def float_texts(array: np.ndarray) -> list[str]:
-    """The texts of a flat float32 or float64 array, as `float_text` and `float64_text` would write each value."""
+    """The texts of a flat array: of float32 values as `float_text` writes them, of float64 values with 6 or 17 digits."""
     if array.dtype != np.float32:
         return _shortest(array.tolist(), _PACK_DOUBLE, 17)
     if array.size < _MANY_VALUES:
