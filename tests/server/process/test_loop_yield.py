@@ -116,7 +116,7 @@ def _predict_message(array: np.ndarray) -> memoryview:
 
 TEXTS = object_array([b"some text"] * COUNT)
 WORK: dict[str, Callable[[], object]] = {
-    "read REST numbers": lambda: json_numbers.plain_inputs(_float_body(), lambda _: {"x": dtypes.FLOAT}),
+    "read REST numbers": lambda: json_numbers.number_inputs(_float_body(), lambda _: {"x": dtypes.FLOAT}),
     "read REST strings": lambda: json_pieces.large_inputs(
         orjson.dumps({"instances": ["some text"] * COUNT}), lambda _: {"x": dtypes.STRING}
     ),

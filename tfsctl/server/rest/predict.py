@@ -31,6 +31,7 @@ from tfsctl.server.rest.json import pieces as json_pieces
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.bulk_values import narrow
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
+from tfsctl.server.rest.json.tensor import PredictInputs
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Session
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError
@@ -42,7 +43,6 @@ _WALKED_BYTES = 512  # of a body whose values are read one by one on the event l
 _VALUE_TEXT_BYTES = 8
 _NUMBER_ROW = "a row of numbers"  # the key of a servable's NumberRowCodec, for requests without a signature name
 _Rows = tuple[list[Any], bytes]  # of a body, and the body
-_Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
 
 
 class _RowCodec:
@@ -171,7 +171,7 @@ class RestPredict:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
         if len(body) > LARGE_BODY_BYTES:
             request = await self._threads.run(len(body), self._read_large, ref, body, max_step_bytes())
-            charge_memory(_array_bytes(request[1]))
+            charge_memory(_array_bytes(request.arrays))
             return await self._answer(ref, request)
         document = json_document.parse_plain(body)
         signature = None if document is None else json_tensor.plain_signature(document)
@@ -180,7 +180,7 @@ class RestPredict:
         plain = json_tensor.plain_inputs(document, self._service.input_dtypes(ref, signature), body)
         if plain is None:
             return await self._answer(ref, await self._read_alone(ref, body, document))
-        return await self._answer(ref, (signature, *plain))
+        return await self._answer(ref, PredictInputs(signature, *plain))
 
     def _new_codec(self, servable: Servable, signature: str, rows: int) -> Codec | None:
         """The cached converter of bodies with that many rows; None if each has to be converted alone."""
@@ -201,9 +201,9 @@ class RestPredict:
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
 
-    def _read_large(self, ref: ModelRef, body: bytes, limit: int) -> _Inputs:
+    def _read_large(self, ref: ModelRef, body: bytes, limit: int) -> PredictInputs:
         """Read a large body. Decoding may take `limit` bytes."""
-        plain = json_numbers.plain_inputs(body, partial(self._service.input_dtypes, ref))
+        plain = json_numbers.number_inputs(body, partial(self._service.input_dtypes, ref))
         if plain is not None:
             return plain
         check_decoded_size(body, limit)
@@ -212,28 +212,29 @@ class RestPredict:
             return read
         return self._read(ref, body, json_document.parse(body))
 
-    async def _read_alone(self, ref: ModelRef, body: bytes, document: dict[str, Any] | None) -> _Inputs:
+    async def _read_alone(self, ref: ModelRef, body: bytes, document: dict[str, Any] | None) -> PredictInputs:
         """Read a body value by value, in a thread unless it is small. `document` is what `parse_plain` read."""
         if len(body) <= _WALKED_BYTES:
             return self._read(ref, body, document)
         return await self._threads.run(len(body), self._read, ref, body, document)
 
-    def _read(self, ref: ModelRef, body: bytes, document: Json) -> _Inputs:
+    def _read(self, ref: ModelRef, body: bytes, document: Json) -> PredictInputs:
         """Read a document value by value. None is read from the body, which is unusual."""
         if document is None:
             document = json_document.parse_unusual(body)
         signature = json_tensor.signature_name(document)
         inputs, row_form = json_tensor.inputs_from_document(document, self._service.input_dtypes(ref, signature), body)
-        return signature, inputs, row_form
+        return PredictInputs(signature, inputs, row_form)
 
-    async def _answer(self, ref: ModelRef, request: _Inputs) -> bytes:
-        signature, inputs, row_form = request
-        predicted = await self._service.predict(ref, signature, inputs, deadline_s=self._deadline_s())
+    async def _answer(self, ref: ModelRef, request: PredictInputs) -> bytes:
+        predicted = await self._service.predict(ref, request.signature, request.arrays, deadline_s=self._deadline_s())
         outputs = predicted.outputs
         if _are_small(outputs):
-            return json_answer.answer(outputs, row_form=row_form)
+            return json_answer.answer(outputs, row_form=request.row_form)
         charge_memory(_array_bytes(outputs))
-        return await self._threads.run(_text_bytes(outputs), partial(json_answer.answer, outputs, row_form=row_form))
+        return await self._threads.run(
+            _text_bytes(outputs), partial(json_answer.answer, outputs, row_form=request.row_form)
+        )
 
 
 def _array_bytes(arrays: Mapping[str, np.ndarray]) -> int:

@@ -39,7 +39,7 @@ def _fill_predict(log: protos.PredictLog, entry: SampledRequest) -> str:
         definition = definitions[signature or DEFAULT_SIGNATURE]
         return _dtypes(definition.inputs)
 
-    read = json_numbers.plain_inputs(entry.body, dtypes_of)
+    read = json_numbers.number_inputs(entry.body, dtypes_of)
     if read is None:
         document = json_document.parse(entry.body)
         signature = json_tensor.signature_name(document)

@@ -17,7 +17,7 @@ from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.bulk_values import narrow
-from tfsctl.server.rest.json.numbers import number_row, plain_inputs
+from tfsctl.server.rest.json.numbers import number_inputs, number_row
 
 FLOAT, INT, BYTE = dtypes.BY_NAME["float32"], dtypes.BY_NAME["int32"], dtypes.BY_NAME["uint8"]
 DOUBLE = dtypes.BY_NAME["float64"]
@@ -46,7 +46,7 @@ def _counted(start: int, shape: list[int]) -> Any:
 
 def read(body: bytes, dtype: DType = FLOAT) -> tuple[str, dict[str, np.ndarray], bool] | None:
     """The result of reading a body for one input `x`."""
-    return plain_inputs(body, lambda _: {"x": dtype})
+    return number_inputs(body, lambda _: {"x": dtype})
 
 
 @given(
@@ -140,14 +140,14 @@ def test_the_fast_path_uses_the_dtypes_of_the_signature() -> None:
         signatures.append(signature)
         return {"x": BYTE}
 
-    found = plain_inputs(b'{"signature_name": "s", "inputs": [[0], [255]]}', dtypes_of)
+    found = number_inputs(b'{"signature_name": "s", "inputs": [[0], [255]]}', dtypes_of)
     assert signatures == ["s"]
     assert found is not None
     assert (found[0], found[2], found[1]["x"].dtype.name, found[1]["x"].tolist()) == ("s", False, "uint8", [[0], [255]])
-    assert plain_inputs(b'{"instances": [3000000000]}', dtypes_of) is None
-    assert plain_inputs(b'{"instances": [1.5]}', dtypes_of) is None
-    assert plain_inputs(b'{"instances": [1]}', lambda _: {"x": FLOAT, "y": FLOAT}) is None
-    assert plain_inputs(b'{"instances": [1]}', lambda _: {"x": dtypes.STRING}) is None
+    assert number_inputs(b'{"instances": [3000000000]}', dtypes_of) is None
+    assert number_inputs(b'{"instances": [1.5]}', dtypes_of) is None
+    assert number_inputs(b'{"instances": [1]}', lambda _: {"x": FLOAT, "y": FLOAT}) is None
+    assert number_inputs(b'{"instances": [1]}', lambda _: {"x": dtypes.STRING}) is None
 
 
 def test_very_large_bodies_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

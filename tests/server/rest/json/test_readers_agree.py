@@ -104,7 +104,7 @@ def number_row(body: bytes, wanted: Mapping[str, DType]) -> Inputs | None:
 
 def large_numbers(body: bytes, wanted: Mapping[str, DType]) -> Inputs | None:
     """The reader of large bodies of numbers."""
-    return numbers.plain_inputs(body, lambda _: wanted)
+    return numbers.number_inputs(body, lambda _: wanted)
 
 
 def in_pieces(body: bytes, wanted: Mapping[str, DType]) -> Inputs | None:

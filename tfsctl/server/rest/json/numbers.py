@@ -1,6 +1,6 @@
 """The fast paths for predict bodies that hold one array of plain numbers: text to numpy without walking the values.
 
-`plain_inputs` is for large bodies, `number_row` for small ones with one row.
+`number_inputs` is for large bodies, `number_row` for small ones with one row.
 
 Two readers, with the same results. simdjson (the optional extra `simdjson`) is the faster one; it gives the numbers of
 nested lists in a row. Without it, and for bodies so large that one call would hold the interpreter for too long, orjson
@@ -25,7 +25,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.server.process.loop_yield import yield_to_loop, yielding
 from tfsctl.server.rest.json.bulk_values import MAX_RANK, as_dtype
 from tfsctl.server.rest.json.spans import Span
-from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, SIGNATURE_NAME
+from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, SIGNATURE_NAME, PredictInputs
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -75,10 +75,8 @@ class _Envelope:
     end: int
 
 
-def plain_inputs(
-    body: bytes, dtypes_of: Callable[[str], Mapping[str, DType]]
-) -> tuple[str, dict[str, np.ndarray], bool] | None:
-    """The signature that a predict body asks for, its one input, and whether it was in row form.
+def number_inputs(body: bytes, dtypes_of: Callable[[str], Mapping[str, DType]]) -> PredictInputs | None:
+    """The signature and the one input of a predict body.
 
     `dtypes_of` gives the dtypes of a signature's inputs, and may raise. Returns None if the body has to be read by the
     general reader.
@@ -97,7 +95,7 @@ def plain_inputs(
         return None
     numbers = _read_numbers(body, span, math.prod(shape), is_floating=dtype.is_floating)
     array = None if numbers is None else as_dtype(numbers.reshape(shape), dtype)
-    return None if array is None else (envelope.signature, {name: array}, envelope.form == INSTANCES)
+    return None if array is None else PredictInputs(envelope.signature, {name: array}, envelope.form == INSTANCES)
 
 
 def number_row(body: bytes) -> bytes | None:

@@ -18,7 +18,14 @@ from tfsctl.core.dtypes import DType
 from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json.spans import BLOCK_BYTES, Span, UnusualError, elements, members, top_members
-from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, SIGNATURE_NAME, inputs_from_document, is_row_object
+from tfsctl.server.rest.json.tensor import (
+    INPUTS,
+    INSTANCES,
+    SIGNATURE_NAME,
+    PredictInputs,
+    inputs_from_document,
+    is_row_object,
+)
 from tfsctl.server.status import ServingError, invalid_argument
 
 _MAX_DEPTH = 8  # of large lists within large lists
@@ -26,10 +33,8 @@ _B64 = re.compile(rb'\{[ \n\r\t]*"b64"')
 _OFFSET = re.compile(r"(JSON Parse error: .* at offset: )(\d+)", re.DOTALL)
 
 
-def large_inputs(
-    body: bytes, dtypes_of: Callable[[str], Mapping[str, DType]]
-) -> tuple[str, dict[str, np.ndarray], bool] | None:
-    """The signature that a predict body asks for, its inputs, and whether it was in row form.
+def large_inputs(body: bytes, dtypes_of: Callable[[str], Mapping[str, DType]]) -> PredictInputs | None:
+    """The signature and the inputs of a predict body.
 
     `dtypes_of` gives the dtypes of a signature's inputs, and may raise. Returns None if the body has to be read by the
     general reader. Raises INVALID_ARGUMENT for text that is no JSON.
@@ -46,7 +51,7 @@ def large_inputs(
         arrays = reader.rows(values[form], wanted) if form == INSTANCES else reader.columns(values[form], wanted)
     except UnusualError:
         return None
-    return signature, arrays, form == INSTANCES
+    return PredictInputs(signature, arrays, form == INSTANCES)
 
 
 def large_examples(body: bytes) -> tuple[str, Iterator[list[Any]]] | None:

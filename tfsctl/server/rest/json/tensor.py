@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,14 @@ from tfsctl.server.rest.json.text import debug_text
 from tfsctl.server.status import ServingError, invalid_argument
 
 INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
+
+
+class PredictInputs(NamedTuple):
+    """What a predict body says: the signature ("" for the default), its inputs, and whether they are in row form."""
+
+    signature: str
+    arrays: dict[str, np.ndarray]
+    row_form: bool
 
 
 def signature_name(document: object) -> str:
