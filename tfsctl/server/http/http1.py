@@ -16,7 +16,7 @@ from tfsctl.server.http import request_head_cache
 from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
 from tfsctl.server.http.http1_request import Request, refusal
-from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
 from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.http.timeouts import (
     DRAIN_IDLE_S,
@@ -51,6 +51,7 @@ class Http1Connection(asyncio.Protocol):
         self._current: Request | None = None
         self._is_in_body = False  # the body of the current request has not arrived completely
         self._body_left = 0  # bytes of it
+        self._turn_bytes = 0  # of bodies, since others had their turn
         self._chunks: ChunkDecoder | None = None  # of it, if it is chunked
         self._requests = 0
         self._refusal: HTTPStatus | None = None  # answered before the connection closes
@@ -286,6 +287,11 @@ class Http1Connection(asyncio.Protocol):
         connections = len(self.state.connections)
         if self.state.budget.must_wait(self, request.held, self._resume_for_memory, connections=connections):
             self._pause(_MEMORY)
+        self._turn_bytes += len(part)
+        if self._turn_bytes > MAX_TURN_BYTES and not self._pauses & _OTHERS_TURN:
+            self._turn_bytes = 0
+            self._pause(_OTHERS_TURN)
+            self.loop.call_soon(self._continue_parsing)
 
     def _resume_for_memory(self) -> None:
         self._resume(_MEMORY)

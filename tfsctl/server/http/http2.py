@@ -14,7 +14,7 @@ from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 from tfsctl.server.http.hpack_cache import HeaderBlockReader, MalformedRequestError
 from tfsctl.server.http.http2_sending import Sender
 from tfsctl.server.http.http2_stream import WINDOW_BYTES, Stream
-from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
 from tfsctl.server.http.timeouts import Linger, WriteStall, is_slow_body
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import BudgetExceededError
@@ -47,6 +47,7 @@ class Http2Connection(asyncio.Protocol):
         self._incomplete_since_s: float | None = None
         self._partial = HeldBytes(state.budget)  # incomplete frames and header blocks
         self._is_yielding = self._waits_for_memory = False
+        self._turn_bytes = 0  # read since others had their turn
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
 
@@ -74,7 +75,9 @@ class Http2Connection(asyncio.Protocol):
             return
         self.heard_s = self.loop.time()
         try:
-            if not self._frames.feed(data):
+            self._turn_bytes += len(data)
+            if not self._frames.feed(data) or self._turn_bytes > MAX_TURN_BYTES:
+                self._turn_bytes = 0
                 self._yield_to_loop()
             if self._frames.is_incomplete:
                 self._hold_incomplete()

@@ -15,6 +15,9 @@ from tfsctl.server.process.shutdown import RunningRequests
 if TYPE_CHECKING:
     from tfsctl.server.http.exchange import Application
 
+MAX_TURN_BYTES = 1024 * 1024
+"""Read from a connection before others have their turn. Of large bodies, uvloop would read 8 MB."""
+
 
 class Connection(Protocol):
     """One client's connection."""

@@ -1,0 +1,102 @@
+"""A client that sends a large body lets others have their turn after each megabyte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hpack import Encoder
+from http2_client import PREFACE, Kind, frame, grpc_fields, header_frames, settings
+
+from tfsctl.server.http import http1
+from tfsctl.server.http.exchange import Exchange
+from tfsctl.server.http.http1 import Http1Connection
+from tfsctl.server.http.http2 import Http2Connection
+from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
+from tfsctl.server.limits import Limits
+from tfsctl.server.memory_budget import MemoryBudget
+
+BODY_BYTES = 4 * MAX_TURN_BYTES
+READ_BYTES = 256 * 1024  # by uvloop at once
+HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % BODY_BYTES
+
+
+class FakeLoop:
+    """Keeps what is to be called in the next turn."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], object]] = []
+
+    def time(self) -> float:
+        """The time in seconds."""
+        return 0.0
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call it in the next turn."""
+        self.soon.append(callback)
+
+    def turn(self) -> None:
+        """Have a turn."""
+        due, self.soon = self.soon, []
+        for callback in due:
+            callback()
+
+
+class FakeTransport:
+    """Knows whether it is read from."""
+
+    def __init__(self) -> None:
+        self.is_read = True
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Forget it."""
+
+    def pause_reading(self) -> None:
+        """Read no more."""
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self.is_read = True
+
+
+def http2_bytes() -> bytes:
+    """The bytes of a gRPC call with a body of a few megabytes."""
+    data = frame(Kind.DATA, 0, 1, bytes(16_000))
+    head = PREFACE + settings({}) + header_frames(1, Encoder().encode(grpc_fields()))
+    return head + data * (BODY_BYTES // len(data))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"), [(Http1Connection, HEAD + bytes(BODY_BYTES - 1)), (Http2Connection, http2_bytes())]
+)
+def test_a_large_body_is_read_in_several_turns(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Http1Connection | Http2Connection], sent: bytes
+) -> None:
+    """Nothing is read after each megabyte until the event loop has had its turn."""
+    monkeypatch.setattr(http1, "_MAX_UNCONSUMED_BYTES", 2 * BODY_BYTES)
+    loop, transport = FakeLoop(), FakeTransport()
+
+    def serve(_exchange: Exchange) -> None:
+        """Leave the body where it is."""
+
+    state = ListenerState(cast("Any", serve), cast("asyncio.AbstractEventLoop", loop), 1, MemoryBudget(2**30))
+    connection = kind(state, Limits(), 1, "")
+    connection.connection_made(cast("Any", transport))
+    loop.turn()
+    read = [0]
+    for at in range(0, len(sent), READ_BYTES):
+        if not transport.is_read:
+            loop.turn()
+            read.append(0)
+        assert transport.is_read
+        connection.data_received(sent[at : at + READ_BYTES])
+        read[-1] += READ_BYTES
+    assert max(read) <= MAX_TURN_BYTES + READ_BYTES
+    assert len(read) >= BODY_BYTES // MAX_TURN_BYTES - 1
