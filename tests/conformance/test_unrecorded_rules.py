@@ -262,3 +262,11 @@ def test_a_reload_reports_how_much_the_named_metrics_grew(grpc_server: GrpcCalle
 
     wanted = f'status {{ }} metric {{ name: "nope" int64_value_increase: 0 }} metric {{ name: "{runs}" int64_value_increase: [1-9][0-9]* }}'
     assert (code, re.fullmatch(wanted, message) is not None) == ("OK", True), message
+
+
+def test_denormal_numbers_are_zero(grpc_server: GrpcCaller) -> None:
+    """TensorFlow's threads flush them: the sum of two denormal float32 is 0."""
+    tensor = FLOAT.replace("1.5", "4.7e-39")
+    inputs = " ".join(f'inputs {{ key: "{name}" value {{ {tensor} }} }}' for name in ("a", "b"))
+    code, response = call(grpc_server, "Predict", f'model_spec {{ name: "zoo" signature_name: "two_in" }} {inputs}')
+    assert (code, "float_val: 0 " in response) == ("OK", True), response

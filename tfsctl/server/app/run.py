@@ -15,7 +15,7 @@ from tfsctl.server.config.flags import START_FAILED, Flags
 from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Listener
 from tfsctl.server.limits import MIB
-from tfsctl.server.process import logs, loop_yield, memory, open_files, shutdown
+from tfsctl.server.process import floating_point, logs, loop_yield, memory, open_files, shutdown
 from tfsctl.server.process.socket_file import SocketFile
 from tfsctl.server.status import ServingError
 
@@ -29,6 +29,7 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
     Both signals must be blocked (`shutdown.hold_signals`). With credentials, gRPC uses TLS, and REST too if the flags
     say so.
     """
+    floating_point.flush_denormals()
     memory.limit_malloc_arenas()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     open_files.raise_limit()
