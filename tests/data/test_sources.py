@@ -318,7 +318,7 @@ def test_images_are_decoded_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert [image[0][0] for image in read(tmp_path / "*.png", PIXELS)["image"]] == [[20] * 3]
     assert [image[0][0] for image in read(tmp_path / "b.png", PIXELS)["image"]] == [[20] * 3]
     with pytest.raises(NotFound, match="no images"):
-        read(tmp_path / "*.txt", TEXT)
+        read(tmp_path / "*t*", TEXT)
     assert read(tmp_path / "*.txt", TEXT, format="images") == {"text": [b"no image"]}
     (batch,) = shape_rows(open_source(str(tmp_path), PIXELS), PIXELS)
     assert [Path(name.decode()).name for name in batch.labels["file"]] == ["a.jpg", "b.png", "c.png"]
@@ -363,6 +363,28 @@ def test_a_file_that_is_not_what_its_name_says_is_one_error(
     with pytest.raises(InvalidInput, match=message) as refused:
         read(tmp_path / name, TEXT)
     assert "--format jsonl reads" not in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message", "hint"),
+    [
+        (
+            "*.csv",
+            "a pattern stands for images only, and {0}/*.csv matches {0}/a b.csv and 1 more",
+            "--file '{0}/a b.csv'",
+        ),
+        ("[b]*.csv", "a pattern stands for images only, and {0}/[b]*.csv matches {0}/b.csv", "--file {0}/b.csv"),
+        ("b[1].csv", "there is no file {0}/b[1].csv", "did you mean {0}/b.csv?"),
+        ("*.jsonl", "there is no file {0}/*.jsonl", ""),
+    ],
+)
+def test_a_pattern_of_other_files_than_images_is_refused(tmp_path: Path, pattern: str, message: str, hint: str) -> None:
+    """The error names a file that it matches. A name with brackets may be meant as it is."""
+    (tmp_path / "a b.csv").write_text("x\n1\n")
+    (tmp_path / "b.csv").write_text("x\n1\n")
+    with pytest.raises(NotFound) as refused:
+        read(tmp_path / pattern, NUMBERS)
+    assert (refused.value.message, refused.value.hint) == (message.format(tmp_path), hint.format(tmp_path))
 
 
 @pytest.mark.parametrize("location", ["nothing.csv", "nothing/*.png"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
@@ -46,7 +47,10 @@ def open_source(
         return _from_stdin(signature, format, text_format, note)
     check_exists(location)
     if not os.path.exists(location):
-        return _images(location, [Path(file) for file in glob.glob(location, recursive=True)], signature, format)
+        found = [Path(file) for file in sorted(glob.glob(location, recursive=True))]
+        if _FORMAT_OF_SUFFIX.get(Path(location).suffix.lower(), "images") != "images" and format != "images":
+            raise _no_images(location, found)
+        return _images(location, found, signature, format)
     path = Path(location)
     if format == "recording":
         return _reader(_checked_format(format, text_format), path, path.name, signature, text_format, note)
@@ -142,6 +146,17 @@ def _plain_reader(chosen: Format) -> Callable[[str, Path | str], RowSource]:
     from tfsctl.data.readers.parquet_rows import ParquetRows
 
     return ParquetRows
+
+
+def _no_images(location: str, found: list[Path]) -> NotFound:
+    """The error for a pattern of files that are no images: of those, one is read at a time."""
+    if not found:
+        return NotFound(f"there is no file {location}", hint=similar_path_hint(location))
+    several = f"{found[0]} and {len(found) - 1} more" if len(found) > 1 else str(found[0])
+    return NotFound(
+        f"a pattern stands for images only, and {location} matches {several}",
+        hint=f"--file {shlex.quote(str(found[0]))}",
+    )
 
 
 def _images(location: str, found: list[Path], signature: Signature, chosen: Format | None) -> RowSource:
