@@ -142,6 +142,7 @@ WITH_SERVER: list[Scenario] = [
     ("--output NAME.csv or NAME.jsonl do", f"{HALF} --file rows.csv --output f.npy --keep x", f"{HALF} --file rows.csv --output f.csv --keep x"),
     ("use a file name that ends in {}", f"{HALF} --file rows.csv --output g.xyz", f"{HALF} --file rows.csv --output g.csv"),
     ("add --format and one of {}", f"{HALF} --file rows.dat", f"{HALF} --file rows.dat --format csv"),
+    ("--file {}", f"{HALF} --file row[s].csv", f"{HALF} {{hint}}"),
     ("image files end in {}", f"{HALF} --file nothing", f"{HALF} --file rows.csv"),
     ("--on-error skip --output FILE skips such rows, and lists them", f"{HALF} --file bad.csv", f"{HALF} --file bad.csv --on-error skip --output h.csv"),
     (

@@ -36,7 +36,7 @@ HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help=
 def check_report_path(report: Path | None) -> None:
     """Raise InvalidInput if a report cannot be written there. None: no report is wanted."""
     if report is not None and report.is_dir():
-        raise InvalidInput(f"{report} is a directory", hint="name a file for the report")
+        raise InvalidInput(f"{report} is a directory, and a report is a file")
     if report is not None and not report.parent.is_dir():
         raise InvalidInput(
             f"there is no directory {report.parent} for {report.name}",

@@ -88,7 +88,11 @@ def test_too_few_rows_are_undecided(served: str, run_cli: RunCli, tmp_path: Path
         (["{served}", "{served}", "--file", "{rows}", "--slice", "nothing"], 2, "nothing"),
         (["{served}", "{served}", "--file", "{rows}", "--signature", "x"], 2, "has no signature 'x'"),
         (["{served}", "{served}", "--file", "{rows}", "--html", "no/such/r.html"], 2, "no directory no/such"),
-        (["{served}", "{served}", "--file", "{rows}", "--junit", "."], 2, "error: . is a directory"),
+        (
+            ["{served}", "{served}", "--file", "{rows}", "--junit", "."],
+            2,
+            "error: . is a directory, and a report is a file",
+        ),
         (["{served}", "{served}", "--file", "{bad}"], 2, "hint: correct the row, or remove it from the file"),
     ],
 )
