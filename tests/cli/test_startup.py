@@ -14,6 +14,8 @@ from model_servers import Served, clean_environment
 
 from tfsctl.cli import app
 from tfsctl.cli.registry import COMMANDS
+from tfsctl.engines.server_record import ServerRecord
+from tfsctl.programs.processes import process_identity
 
 # Runs command lines as `tfsctl` would, one after another, then tells which modules each of them loaded.
 _PROBE = """
@@ -103,6 +105,38 @@ def test_client_commands_never_load_tensorflow(
     }
     assert unwanted == dict.fromkeys(unwanted, frozenset())
     assert library in loaded[0]
+
+
+@pytest.mark.parametrize("command", ["ps", "status", "metadata"])
+def test_commands_about_running_servers_load_no_tensors(served: Served, tmp_path: Path, command: str) -> None:
+    """Nor the code that describes a container or starts a server."""
+    record = ServerRecord(
+        name="shop",
+        engine="embedded",
+        host=served.host,
+        rest_port=served.rest_port,
+        grpc_port=served.grpc_port,
+        models=("half_plus_two",),
+        pid=served.pid,
+        container=None,
+        started_at=0.0,
+        log_path=None,
+    )
+    servers = tmp_path / "state" / "servers"
+    servers.mkdir(parents=True)
+    document = record.to_document() | {"born": process_identity(served.pid), "launch": None}
+    (servers / "shop.json").write_text(json.dumps(document))
+    modules = loaded_by(tmp_path, command)
+    assert "httpx" in modules
+    assert not modules & {"numpy", "tfsctl.engines.docker.container_spec", "tfsctl.engines.launch_spec"}
+
+
+def test_ps_without_servers_loads_little(tmp_path: Path) -> None:
+    """What reads processes, logs, usage and containers is loaded only if there is a server."""
+    modules = loaded_by(tmp_path, "ps")
+    assert "tfsctl.engines.registry.fleet" in modules
+    assert not modules & {f"tfsctl.engines.registry.{name}" for name in ("server_log", "usage")}
+    assert not modules & {"numpy", "httpx", "tfsctl.engines.docker.inspection", "tfsctl.clients.connection"}
 
 
 def test_reading_a_directory_loads_no_client(echo_dir: Path, tmp_path: Path) -> None:

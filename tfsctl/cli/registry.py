@@ -131,15 +131,18 @@ class _LazyCommands(Mapping[str, object]):
 
 @cache
 def _build_command(name: str) -> object:
-    from tfsctl.cli.options.input_arguments import NegativeNumberCommand  # not needed to list the commands
-    from tfsctl.cli.options.value_checks import require_finite
+    from tfsctl.cli.options.value_checks import require_finite  # not needed to list the commands
     from tfsctl.cli.usage.help_format import GroupedCommand
 
     module = import_module(f"tfsctl.cli.commands.{COMMANDS[name].folder}.{name}")
     app = getattr(module, "app", None)
     if app is None:
+        cls = GroupedCommand
+        if name in TAKE_NEGATIVE_NUMBERS:
+            from tfsctl.cli.options.input_arguments import NegativeNumberCommand
+
+            cls = NegativeNumberCommand
         app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT_SETTINGS)
-        cls = NegativeNumberCommand if name in TAKE_NEGATIVE_NUMBERS else GroupedCommand
         app.command(name, cls=cls)(getattr(module, name))
     command = typer.main.get_command(app)
     for one in getattr(command, "commands", {"": command}).values():

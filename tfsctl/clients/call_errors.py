@@ -6,7 +6,6 @@ import re
 
 from tfsctl.clients.connection import Connection, Transport
 from tfsctl.core.types import ModelRef
-from tfsctl.diagnosis.explanations import explain
 from tfsctl.errors import AnswerTooLarge, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
 ERROR_OF_STATUS: dict[str, type[TfsctlError]] = {
@@ -46,6 +45,8 @@ def error_for_status(status: str, message: str, *, address: str, about: ModelRef
     If the message is a known one, the error carries an explanation (`cause`) and a hint.
     """
     error = _unexplained_error(status, message, address=address, about=about)
+    from tfsctl.diagnosis.explanations import explain
+
     known = explain(message) or explain(status)
     if known is not None:
         error.cause, error.hint = known.cause, known.hint

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tfsctl.core import json_tensors
-
 if TYPE_CHECKING:
     import numpy as np
 
 
 def predict_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     """The columnar body of a predict request. NaN and Infinity are written bare, as TensorFlow Serving accepts them."""
+    from tfsctl.core import json_tensors  # loads NumPy, which requests for metadata and status do not need
+
     if all(_is_standard_json(array) for array in inputs.values()):
         values = {name: array if _is_native(array) else json_tensors.to_json(array) for name, array in inputs.items()}
         return orjson.dumps({"signature_name": signature, "inputs": values}, option=orjson.OPT_SERIALIZE_NUMPY)

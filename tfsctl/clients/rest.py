@@ -17,13 +17,12 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connection
+from tfsctl.clients import addresses, json_bodies, rest_connection
 from tfsctl.clients.answer_body import BodyTooLarge
 from tfsctl.clients.call_errors import answer_too_large, error_for_status, unexpected_answer
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, Connection
-from tfsctl.core import dtypes, json_tensors
-from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
+from tfsctl.core import dtypes
 from tfsctl.core.types import (
     DEFAULT_SIGNATURE,
     Encoding,
@@ -42,6 +41,8 @@ from tfsctl.errors import InvalidInput, NotFound, RequestRejected, TfsctlError
 if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
+
+    from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 
 # The inverse of `ToHTTPStatusCode` in tensorflow_serving/model_servers/http_server.cc; 502 is a proxy's answer.
 STATUS_OF_HTTP = {
@@ -120,6 +121,7 @@ class RestClient:
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
         """Classify or regress examples with one request per task. Raises as ServingClient documents."""
+        from tfsctl.clients import inference_calls
 
         def call(verb: str, body: bytes) -> dict[str, Any]:
             return self._run(f"{_path(model)}:{verb}", about=model, body=body)
@@ -267,6 +269,8 @@ def _read_outputs(signature: Signature, value: Json) -> dict[str, np.ndarray]:
 
 def _read_output(spec: TensorSpec, value: object) -> np.ndarray:
     any_shape = replace(spec, shape=None)  # a model may answer with another shape than it declared
+    from tfsctl.core import json_tensors
+
     array = json_tensors.from_json(value, any_shape, is_answer=True)
     if array.size == 0 and spec.shape is not None:  # JSON has one empty list for [0] and [0, 3]
         array = array.reshape(array.shape + tuple(dim or 0 for dim in spec.shape[array.ndim :]))

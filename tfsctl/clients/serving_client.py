@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from tfsctl.clients.connection import Transport
-from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
 
 if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
+
+    from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 
 
 class ServingClient(Protocol):

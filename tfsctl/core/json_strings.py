@@ -4,12 +4,11 @@ A terminal acts on the control characters in text from servers, models and files
 sequences, OSC), DEL, bidirectional overrides, line separators and lone surrogates are therefore printed as JSON escapes
 (`\u001b`), so escaped JSON is still the same JSON. Line breaks and tabs stay.
 
-Imports neither NumPy nor base64, so that commands start fast.
+Imports no NumPy, base64 or json, so that commands start fast.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 
@@ -66,7 +65,11 @@ def escape_line_controls(text: str) -> str:
 
 def quote_controls(text: str) -> str:
     """Text unchanged if it is safe in one cell of a line, otherwise as an escaped JSON string."""
-    return text if is_safe_cell(text) else escape_controls(json.dumps(text, ensure_ascii=False))
+    if is_safe_cell(text):
+        return text
+    import json
+
+    return escape_controls(json.dumps(text, ensure_ascii=False))
 
 
 def is_safe_cell(text: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.engines.model_on_disk import ModelOnDisk
+if TYPE_CHECKING:
+    from tfsctl.engines.launch_spec import LaunchSpec
+    from tfsctl.engines.model_on_disk import ModelOnDisk
 
 LOG_TAIL_LINES = 200  # how many lines of a server's log are searched for the reason of its end
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsctl.core.model_dir import MAX_VERSION, VersionDir, is_version_dir, list_versions
+from tfsctl.core.model_dir import VersionDir, is_version_dir, list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_saved_model
 from tfsctl.core.version_files.manifest import with_samples
+from tfsctl.engines.model_paths import is_file_error, local_path, require_versions
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
-from tfsctl.serving_config.model_name import check_name, valid_name
-
-# `Path` joins the slashes of a URL: s3://bucket/model becomes s3:/bucket/model.
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
-_SOURCE_SUFFIXES = (".py", ".keras", ".h5")
-_COPY_COMMANDS = {
-    "s3": "copy the model here first: aws s3 sync {url} {name}, then tfsctl serve {name}",
-    "gs": "copy the model here first: gcloud storage cp --recursive {url} . and then tfsctl serve {name}",
-    "hdfs": "copy the model here first: hdfs dfs -get {url} {name}, then tfsctl serve {name}",
-}
+from tfsctl.serving_config.model_name import check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +65,6 @@ def find_model(path: Path, *, name: str | None = None) -> ModelOnDisk:
     )
 
 
-def local_path(path: Path | str) -> Path:
-    """The absolute path of a directory of this machine, which may be given as a `file:` URL.
-
-    Raises InvalidInput for a URL of an object store, such as s3://BUCKET/MODEL.
-    """
-    url = None if os.path.exists(path) else _URL.fullmatch(str(path))
-    if url is None:
-        return Path(os.path.abspath(path))
-    if url["scheme"] == "file":
-        return Path("/", url["rest"])
-    copy = _COPY_COMMANDS.get(url["scheme"], "copy the model to a directory of this machine first")
-    raise InvalidInput(
-        f"{url['scheme']}://{url['rest']} is not a directory of this machine",
-        hint=copy.format(url=f"{url['scheme']}://{url['rest']}", name=Path(url["rest"]).name),
-    )
-
-
 def find_configured(config: ModelConfig) -> ModelOnDisk:
     """The model of a configuration. Raises NotFound for missing versions, InvalidInput, ModelUnreadable."""
     base = Path(config.base_path)
@@ -119,59 +91,3 @@ def find_configured(config: ModelConfig) -> ModelOnDisk:
     info = read_saved_model(on_disk[newest])
     info = replace(info, signatures=with_samples(info.signatures, on_disk[newest]))
     return ModelOnDisk(config, newest, info, tuple(on_disk[version] for version in aspired))
-
-
-def require_versions(base: Path, *, command: str = "serve") -> None:
-    """Raise NotFound or InvalidInput unless `base` holds a version directory.
-
-    The hint exports what is there, or runs `command` on a model below.
-    """
-    if list_versions(base):
-        return
-    if (base / SAVED_MODEL_FILE).is_file():
-        raise InvalidInput(
-            f"{base} holds a SavedModel itself, and {base.name!r} is {_version_name_problem(base.name)}",
-            hint=f"tfsctl export {_quoted(base)} converts it to a servable version",
-        )
-    misnamed = next((child for child in sorted(base.iterdir()) if (child / SAVED_MODEL_FILE).is_file()), None)
-    if misnamed is not None:
-        to = f"--to {_quoted(base.parent)} --name {_quoted(valid_name(base.name))}"
-        raise NotFound(
-            f"{misnamed} is a SavedModel, and {misnamed.name} is {_version_name_problem(misnamed.name)}",
-            hint=f"tfsctl export {_quoted(misnamed)} {to}",
-        )
-    below = next((child for child in sorted(base.iterdir()) if child.is_dir() and list_versions(child)), None)
-    source = next((child for child in sorted(base.iterdir()) if child.is_file() and _is_source(child)), None)
-    if below is not None:
-        hint = f"tfsctl {command} {_quoted(below)}"
-    elif source is not None:
-        hint = f"tfsctl export {_quoted(source)}"
-    else:
-        hint = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(valid_name(base.name))}"
-    raise NotFound(f"no version of a model in {base}: it has no numbered directory", hint=hint)
-
-
-def is_file_error(path: Path, *, command: str = "serve") -> InvalidInput:
-    """The error for a file in place of the directory of a model. The hint runs `command` on a file inside a version."""
-    if path.name == SAVED_MODEL_FILE:
-        hint = f"tfsctl {command} {_quoted(path.parent)}"
-    elif _is_source(path):
-        hint = f"tfsctl export {_quoted(path)}"
-    else:
-        hint = f"use the directory of a model; tfsctl export takes files that end in {', '.join(_SOURCE_SUFFIXES)}"
-    return InvalidInput(f"{path} is a file, and a model is a directory of versions", hint=hint)
-
-
-def _is_source(path: Path) -> bool:
-    """Whether `tfsctl export` may take a file, judged by its name."""
-    return path.suffix in _SOURCE_SUFFIXES and not path.name.endswith(".weights.h5") and path.name != "__init__.py"
-
-
-def _version_name_problem(name: str) -> str:
-    """Why the name of a directory is not a version number."""
-    too_large = name.isascii() and name.isdigit()
-    return f"larger than {MAX_VERSION}, the highest version number" if too_large else "not a version number"
-
-
-def _quoted(path: Path | str) -> str:
-    return shlex.quote(str(path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from decimal import Decimal
 
 from tfsctl.core.types import Json
 from tfsctl.errors import InvalidInput
@@ -52,6 +51,8 @@ def parse_integer(word: str) -> int | float | None:
     number = parse_number(word)
     if not isinstance(number, float) or not number.is_integer():
         return number
+    from decimal import Decimal
+
     exact = Decimal(word.strip())
     return int(exact) if exact == exact.to_integral_value() else number
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.version_files.file_hashes import FileDifferences, compare_files
-from tfsctl.engines.model_on_disk import require_versions
+from tfsctl.engines.model_paths import require_versions
 from tfsctl.errors import ModelUnreadable
 
 

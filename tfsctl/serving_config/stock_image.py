@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from functools import cache
-from importlib.resources import files
 
 DEFAULT_REPOSITORY, DEFAULT_TAG = "tensorflow/serving", "2.20.0"
 DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:{DEFAULT_TAG}"
@@ -17,6 +16,8 @@ _SHOWN_OPERATIONS = 3
 @cache
 def stock_operations() -> Mapping[str, tuple[int, ...]]:
     """TensorFlow's own operations, and the version that introduced each; () for old operations."""
+    from importlib.resources import files
+
     text = files("tfsctl.serving_config").joinpath("stock_operations.txt").read_text(encoding="utf-8")
     lines = (line.partition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: parse_release(since) for name, _, since in lines}

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from tfsctl.cli.inference.served_models import version_directory
 from tfsctl.cli.options.target import Target
-from tfsctl.core.inference import Examples
 from tfsctl.core.types import ModelMetadata, Signature
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.features import read_example_lines, read_examples
 from tfsctl.inputs.tf_examples import (
     feature_arguments,
     features_in,
@@ -21,6 +19,7 @@ from tfsctl.inputs.tf_examples import (
 
 if TYPE_CHECKING:
     from tfsctl.core.graphs.feature_specs import FeatureSpecs
+    from tfsctl.core.inference import Examples
 
 
 def parsed_features(
@@ -42,6 +41,8 @@ def parsed_features(
 
 def read_features(texts: Sequence[str], named: Sequence[str], features: FeatureSpecs, signature: Signature) -> Examples:
     """The examples of arguments. Raises InvalidInput, and NotFound for a missing file."""
+    from tfsctl.inputs.features import read_examples  # most signatures take no tf.Examples
+
     text_features = {name for name, spec in features.items() if spec.dtype == "string"}
     try:
         examples = read_examples(texts, named, text_features=text_features)
@@ -54,4 +55,6 @@ def read_features(texts: Sequence[str], named: Sequence[str], features: FeatureS
 
 def read_feature_lines(lines: Sequence[str], features: FeatureSpecs, signature: Signature) -> Examples:
     """The examples of lines, one per line. Raises InvalidInput with the number of the first line that is not one."""
+    from tfsctl.inputs.features import read_example_lines
+
     return read_example_lines(lines, lambda line: read_features([line], (), features, signature))

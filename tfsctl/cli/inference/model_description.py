@@ -98,7 +98,7 @@ def describe_directory(path: Path, options: ServerOptions, *, command: str = "me
     from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
     from tfsctl.core.version_files.fingerprint import read_fingerprint
     from tfsctl.core.version_files.warmup_requests import count_warmup_requests
-    from tfsctl.engines.model_on_disk import is_file_error, local_path, require_versions
+    from tfsctl.engines.model_paths import is_file_error, local_path, require_versions
 
     if options.label is not None:
         raise InvalidInput("--label needs a running model: directories have no labels", hint="use --version N")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tfsctl.cli.inference import example_inputs
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.predictions import RowInputs, row_inputs
-from tfsctl.clients.example_tasks import predict_examples
 from tfsctl.clients.serving_client import ServingClient
-from tfsctl.core.inference import Examples
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.inputs.predict_inputs import shape_inputs, shape_lines
 from tfsctl.inputs.typed_values import are_features, text_notes
+
+if TYPE_CHECKING:
+    from tfsctl.core.inference import Examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class PredictArguments:
         examples = self._examples(target, served, signature)
         inputs = None
         if examples is not None:
+            from tfsctl.clients.example_tasks import predict_examples  # most signatures take no tf.Examples
+
             prediction = predict_examples(client, model, signature, examples, outputs)
         else:
             if self.lines is None:

@@ -30,6 +30,7 @@ from tfsctl.core.batches import NamedArrays, RowBatch, batch_reader, fixed_batch
 from tfsctl.core.graphs.feature_specs import FeatureSpecs
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_is_ready
+from tfsctl.data.csv_format import DEFAULT_FORMAT
 from tfsctl.data.readers.image_rows import ImageRows
 from tfsctl.data.shaping import KeptColumns, shape_rows
 from tfsctl.data.sources import open_source
@@ -58,7 +59,11 @@ def predict_file(
     served = fetch_metadata(client, model)
     chosen = choose_signature(served, signature)
     source = open_source(
-        files.file or "", chosen, format=files.format, text_format=files.text_format, note=terminal.say
+        files.file or "",
+        chosen,
+        format=files.format,
+        text_format=files.text_format or DEFAULT_FORMAT,
+        note=terminal.say,
     )
     if files.output is None:
         refuse_stdout_input(files.file or "")
@@ -180,6 +185,7 @@ def _run_identity(
     path = files.file or ""
     status = os.stat(path) if os.path.isfile(path) else None
     images = source.files if isinstance(source, ImageRows) else ()
+    text_format = files.text_format or DEFAULT_FORMAT
     return {
         "file": os.path.abspath(path),
         "images": zlib.crc32("\0".join(map(str, images)).encode("utf-8", "surrogateescape")),
@@ -188,11 +194,11 @@ def _run_identity(
         "format": files.format,
         "columns": dict(files.columns),
         "keep": list(files.keep),
-        "delimiter": files.text_format.delimiter,
-        "decimal": files.text_format.decimal,
-        "encoding": files.text_format.encoding,
-        "no-header": not files.text_format.has_header,
-        "na": sorted(files.text_format.missing),
+        "delimiter": text_format.delimiter,
+        "decimal": text_format.decimal,
+        "encoding": text_format.encoding,
+        "no-header": not text_format.has_header,
+        "na": sorted(text_format.missing),
         "safe-csv": files.safe_csv,
         "model": str(model),
         "signature": signature.name,

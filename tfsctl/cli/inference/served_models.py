@@ -46,11 +46,11 @@ def models_at(target: Target) -> Sequence[ModelConfig]:
 
 def models_of(server: ServerRecord) -> Sequence[ModelConfig]:
     """The models of a running server; none if its record, written by another version of tfsctl, cannot be read."""
-    from tfsctl.engines.launch_spec import LaunchSpec
     from tfsctl.engines.registry import records
+    from tfsctl.serving_config.model_config import model_from_document
 
     document = records.launch_document(server)
     try:
-        return () if document is None else LaunchSpec.from_document(document).config.models
-    except (KeyError, TypeError, ValueError):
+        return () if document is None else tuple(map(model_from_document, document["config"]["models"]))
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ()

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tfsctl.cli.options.input_arguments import STDIN
 from tfsctl.cli.options.option_groups import option_group
-from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat, parse_delimiter, parse_encoding
 from tfsctl.errors import InvalidInput
+
+if TYPE_CHECKING:  # most predictions read no file
+    from tfsctl.data.csv_format import TextFormat
 
 # The formats of data/sources.py.
 Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images", "recording"]
@@ -25,7 +27,11 @@ Decimal = Literal[".", ","]
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """The values of these options. `file` is None if the rows are typed, or lines of stdin without an option for them."""
+    """The values of these options.
+
+    `file` is None if the rows are typed, or lines of stdin without an option for them. `text_format` is None if none of
+    the options is given.
+    """
 
     file: str | None = None
     output: Path | None = None
@@ -35,7 +41,7 @@ class FileOptions:
     concurrency: int | None = None
     on_error: OnError = "stop"
     resume: bool = False
-    text_format: TextFormat = DEFAULT_FORMAT
+    text_format: TextFormat | None = None
     keep: tuple[str, ...] = ()
     safe_csv: bool = False
 
@@ -134,6 +140,8 @@ def _file_options(
     ] = False,
 ) -> FileOptions:
     """Build the options from their values. Raises InvalidInput for combinations without a meaning."""
+    from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat, parse_delimiter, parse_encoding
+
     text_format = TextFormat(
         delimiter=None if delimiter is None else parse_delimiter(delimiter),
         decimal=decimal,

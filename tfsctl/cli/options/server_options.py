@@ -37,7 +37,6 @@ from tfsctl.clients.connection import (
     with_headers,
 )
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.server_url import parse_server_url
 
 if TYPE_CHECKING:
     from tfsctl.clients.profiles.profile_file import Profile
@@ -193,10 +192,10 @@ class ServerOptions:
 
         Raises InvalidInput if --model or --version is given too and differs.
         """
-        from tfsctl.core.model_dir import parse_version
-
         if text is None:
             return self
+        from tfsctl.core.model_dir import parse_version
+
         check_values(None, {"the name of the model": text})
         name, _, number = text.rpartition("@")
         version = parse_version(number) if name else None
@@ -221,6 +220,8 @@ class ServerOptions:
             raise InvalidInput(
                 "--url is an address for REST", hint=f"--grpc {tls_option}--host {grpc[2]} --port {grpc[3] or 8500}"
             )
+        from tfsctl.inputs.server_url import parse_server_url
+
         url = parse_server_url(text)
         if url.model is not None and self.model not in (None, url.model):
             raise InvalidInput(

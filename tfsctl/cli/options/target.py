@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, ClientTls, Connection, Transport
-from tfsctl.clients.factory import open_client
-from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound, ServerUnreachable
 
 if TYPE_CHECKING:
+    from tfsctl.clients.serving_client import ServingClient
     from tfsctl.engines.server_record import ServerRecord
 
 LOCALHOST = "localhost"
@@ -53,6 +52,8 @@ class Target:
 
     def connect(self) -> ServingClient:
         """Return a client for it. Raises InvalidInput if the server has no port for the transport."""
+        from tfsctl.clients.factory import open_client
+
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # hides grpcio's log lines about failed handshakes
         has_own_tls = self.transport == "grpc" and self.grpc_tls is not None
         connection = replace(self.connection, tls=self.grpc_tls) if has_own_tls else self.connection

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tfsctl.clients.connection import MAX_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ def require_finite(parameter: click_types.Parameter) -> None:
     number = copy.copy(parameter.type)
 
     def convert(value: object, parameter: click_types.Parameter | None, context: click_types.Context | None) -> float:
+        from tfsctl.clients.connection import MAX_TIMEOUT_S  # most commands of servers need no connection
+
         found = float(type(number).convert(number, value, parameter, context))
         if math.isnan(found) or math.isinf(found):
             raise typer.BadParameter(f"{value} is not a finite number", context, parameter)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import re
 import sys
@@ -135,6 +134,8 @@ def is_interactive() -> bool:
 
 def answer_json(document: object) -> None:
     """Print the answer as one JSON document, with NaN and Infinity as TensorFlow Serving writes them."""
+    import json
+
     answer(json.dumps(document, ensure_ascii=False))
 
 

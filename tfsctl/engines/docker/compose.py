@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tfsctl.core.types import Json
-from tfsctl.engines.docker.container_spec import HOST_NETWORK, OWN_LABELS, ContainerSpec
+from tfsctl.engines.docker.container_spec import HOST_NETWORK, ContainerSpec
+from tfsctl.engines.docker.labels import OWN_LABELS
 
 DEFAULT_RESTART = "unless-stopped"
 

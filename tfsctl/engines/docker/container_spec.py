@@ -13,19 +13,12 @@ from urllib.parse import quote
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.docker.health import HealthCheck, health_check
+from tfsctl.engines.docker.labels import CERTIFICATE_LABEL, CLIENT_CA_LABEL, LABEL, MODELS_LABEL, STATE_LABEL
 from tfsctl.engines.launch_spec import LaunchSpec, Pull
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.model_name import valid_name
 from tfsctl.serving_config.serving_config import ServingConfig
 
-# Labels of every container that tfsctl starts. Only containers with these labels are ever stopped or removed.
-OWN_LABELS = "tfsctl."  # how the keys of these labels begin
-LABEL = "tfsctl.server"  # the name of the server
-MODELS_LABEL = "tfsctl.models"  # the names of its models, URL-quoted and comma-separated
-STATE_LABEL = "tfsctl.state"  # the state directory: `ps` and `stop` ignore containers of another one
-FRONT_LABEL = "tfsctl.front"  # the name of the front that the container is behind
-CERTIFICATE_LABEL = "tfsctl.certificate"  # the certificate file of gRPC over TLS
-CLIENT_CA_LABEL = "tfsctl.client-ca"  # the file of the authority that signs the certificates of clients
 GRPC_PORT, REST_PORT = 8500, 8501  # in the container, set by the image's entrypoint
 MODELS = "/models"  # the image's MODEL_BASE_PATH
 CONFIG = "/etc/tfsctl"  # where the generated files are mounted

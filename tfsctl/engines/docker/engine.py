@@ -15,14 +15,13 @@ from tfsctl.engines.docker.checks import mount_check, op_support
 from tfsctl.engines.docker.container import Container, docker
 from tfsctl.engines.docker.container_spec import (
     HOST_NETWORK,
-    LABEL,
-    STATE_LABEL,
     config_inside,
     container_name,
     container_spec_for,
 )
 from tfsctl.engines.docker.daemon import Daemon
 from tfsctl.engines.docker.docker_errors import docker_error, is_missing, is_port_conflict, reason_of
+from tfsctl.engines.docker.labels import LABEL, STATE_LABEL
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk
 from tfsctl.errors import DockerError, ProgramFailed

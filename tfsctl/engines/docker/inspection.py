@@ -13,17 +13,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from tfsctl.engines.docker.container_spec import (
-    CERTIFICATE_LABEL,
-    CLIENT_CA_LABEL,
-    FRONT_LABEL,
-    GRPC_PORT,
-    HOST_NETWORK,
-    LABEL,
-    MODELS_LABEL,
-    REST_PORT,
-)
+from tfsctl.engines.docker.container_spec import GRPC_PORT, HOST_NETWORK, REST_PORT
 from tfsctl.engines.docker.docker_errors import is_missing
+from tfsctl.engines.docker.labels import CERTIFICATE_LABEL, CLIENT_CA_LABEL, FRONT_LABEL, LABEL, MODELS_LABEL
 from tfsctl.engines.exit_reasons import REASONS
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tfsctl.engines.docker.container_spec import CONFIG, MODELS, OWN_LABELS
+from tfsctl.engines.docker.container_spec import CONFIG, MODELS
+from tfsctl.engines.docker.labels import OWN_LABELS
 from tfsctl.errors import InvalidInput
 
 # Options of `docker run` without a value. All others take one.

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
-from tfsctl.engines.model_on_disk import local_path
+from tfsctl.engines.model_paths import local_path
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.model_name import check_name, valid_name

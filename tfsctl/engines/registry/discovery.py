@@ -5,37 +5,31 @@ Only servers of this state directory are found: those of another one are not our
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tfsctl.engines import state_dir
-from tfsctl.engines.docker import inspection
-from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL
-from tfsctl.engines.docker.inspection import ContainerFacts
+from tfsctl.engines.docker.labels import LABEL, STATE_LABEL
 from tfsctl.engines.process import discovery_variable
 from tfsctl.engines.registry.records import exit_of
 from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.engines.server_record import ServerRecord, reachable_host
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses
+from tfsctl.programs.processes import session_leaders_with
+
+if TYPE_CHECKING:
+    from tfsctl.engines.docker.inspection import ContainerFacts
 
 VERSION_CHECK = "TFSCTL_VERSION_CHECK"  # set by the embedded server for the process that checks a new version
 
 
 def processes() -> list[TrackedServer]:
     """Every server process. A server leads its session; processes that it started inherit the variable but do not."""
-    import psutil
-
     found: list[TrackedServer] = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) != process.pid or process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                continue
-            environment = process.environ()
-            value = None if VERSION_CHECK in environment else environment.get(discovery_variable.VARIABLE)
-        except (OSError, psutil.Error):  # it has ended, or belongs to another user
-            continue
-        parsed = None if value is None else discovery_variable.parse(value, pid=process.pid)
+    for pid, environment in session_leaders_with(discovery_variable.VARIABLE):
+        value = environment[discovery_variable.VARIABLE]
+        parsed = None if VERSION_CHECK in environment else discovery_variable.parse(value, pid=pid)
         if parsed is not None:
             record, launch = parsed
             found.append(TrackedServer(record, launch=launch))
@@ -61,6 +55,10 @@ def containers(ids: Sequence[str]) -> list[TrackedServer]:
 
     Empty if Docker does not answer.
     """
+    if not ids:
+        return []
+    from tfsctl.engines.docker import inspection  # most servers are processes, which do not need it
+
     found = inspection.inspect(ids) or {}
     return [_tracked(facts) for facts in found.values() if not _is_behind_front(facts)]
 

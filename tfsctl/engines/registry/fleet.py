@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -60,6 +59,8 @@ def choose(name: str | None, command: str) -> list[TrackedServer]:
         return chosen
     if name is None:
         raise NotFound("no servers are running", hint="start one with: tfsctl serve PATH")
+    import difflib
+
     close = difflib.get_close_matches(name, names, n=1)
     others = "tfsctl ps lists the running servers" if names else "tfsctl serve PATH starts one"
     raise NotFound(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.engines.docker.inspection import ContainerFacts
-from tfsctl.engines.registry import fleet, server_log, usage
-from tfsctl.engines.registry.tracked_server import ENDED, RUNNING
-from tfsctl.engines.registry.usage import Usage
+from tfsctl.engines.registry import fleet
+from tfsctl.engines.registry.tracked_server import ENDED, RUNNING, TrackedServer
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import TfsctlError
-from tfsctl.programs.exit_records import ExitRecord
+
+if TYPE_CHECKING:
+    from tfsctl.core.types import VersionStatus
+    from tfsctl.engines.docker.inspection import ContainerFacts
+    from tfsctl.engines.registry.usage import Usage
+    from tfsctl.programs.exit_records import ExitRecord
 
 STATUS_TIMEOUT_S = 2.0
 LOADING_STATES = ("START", "LOADING")
@@ -53,6 +56,12 @@ def reports(*, with_ended: bool = False) -> list[ServerReport]:
     Servers of which only the record is left are skipped unless `with_ended`.
     """
     found = [server for server in fleet.servers() if with_ended or not server.is_left_over]
+    return _reports(found) if found else []
+
+
+def _reports(found: Sequence[TrackedServer]) -> list[ServerReport]:
+    from tfsctl.engines.registry import server_log, usage  # not needed to find that there are no servers
+
     running = [server.record for server in found if server.state == RUNNING]
     with ThreadPoolExecutor(max_workers=32) as threads:
         pids = {server.facts.id: server.facts.pid for server in found if server.facts and server.state == RUNNING}
@@ -87,6 +96,7 @@ def _is_loading(models: ModelStates) -> bool:
 
 def _model_states(server: ServerRecord) -> ModelStates:
     from tfsctl.clients.rest import RestClient
+    from tfsctl.core.types import ModelRef
 
     states: dict[str, tuple[VersionStatus, ...] | str] = {}
     with RestClient(server.host, server.rest_port, timeout_s=STATUS_TIMEOUT_S) as client:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tfsctl.clients.connection import ClientTls
 from tfsctl.engines.exit_reasons import describe_status
-from tfsctl.engines.registry import records, server_log
+from tfsctl.engines.registry import records
 from tfsctl.engines.registry.tracked_server import GONE, RUNNING, UNKNOWN, TrackedServer
 from tfsctl.errors import DockerError, InvalidInput, NotFound, TfsctlError
 
@@ -83,6 +83,8 @@ def _not_running(server: TrackedServer, missing: str = "no model server is runni
         hint = f"tfsctl logs {name} --tail 20"
     elif server.facts:
         what = f"the container of {name} is in the state {server.state}" if server.exit is None else what
+    from tfsctl.engines.registry import server_log
+
     error = NotFound(f"{missing}: {what}", hint=hint)
     error.cause = server_log.exit_cause(server)
     return error

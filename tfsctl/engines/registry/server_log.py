@@ -14,9 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
-from tfsctl.diagnosis.explanations import explain
 from tfsctl.engines import state_dir
-from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.engine import LOG_TAIL_LINES
 from tfsctl.engines.exit_reasons import REASONS
 from tfsctl.engines.registry.tracked_server import GONE, TrackedServer
@@ -61,7 +59,9 @@ def lines(server: TrackedServer, selection: LogSelection, *, programs: ExitStack
             hint=f"tfsctl restart {record.name}",
         )
     if record.container is not None:
-        docker_daemon.find()
+        from tfsctl.engines.docker import daemon  # most servers are processes, which do not need it
+
+        daemon.find()
         return _container_log(record.container, selection, programs or ExitStack())
     path = Path(record.log_path or state_dir.log_file(record.name))
     if path.is_symlink() or not path.is_file():
@@ -99,6 +99,8 @@ def exit_cause(server: TrackedServer) -> str:
         return server.facts.exit_reason
     if server.exit is not None and -server.exit.status in REASONS:
         return REASONS[signal.Signals(-server.exit.status)]
+    from tfsctl.diagnosis.explanations import explain
+
     try:
         known = explain("\n".join(lines(server, LogSelection(tail=LOG_TAIL_LINES))))
     except (NotFound, DockerError, OSError):

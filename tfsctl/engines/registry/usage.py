@@ -14,11 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tfsctl.engines.docker import cgroups
-from tfsctl.engines.docker.cgroups import ContainerCgroup
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses
+
+if TYPE_CHECKING:
+    from tfsctl.engines.docker.cgroups import ContainerCgroup
 
 STATS_TIMEOUT_S = 6.0  # docker stats takes two seconds, and never returns if a container ends before its first sample
 SAMPLE_S = 0.25  # CPU use is the CPU time spent during this interval
@@ -59,6 +61,10 @@ def container_usage(containers: Mapping[str, int]) -> dict[str, Usage]:
 
     Containers that end during the call are skipped, and those of another machine if Docker fails.
     """
+    if not containers:
+        return {}
+    from tfsctl.engines.docker import cgroups  # most servers are processes, which do not need it
+
     groups = {container: cgroups.find(container, pid) for container, pid in containers.items()}
     here = {container: group for container, group in groups.items() if group is not None}
     found = _stats([container for container in containers if container not in here])
@@ -111,15 +117,16 @@ def _sessions(leaders: set[int]) -> defaultdict[int, dict[int, tuple[float, int]
     import psutil
 
     found: defaultdict[int, dict[int, tuple[float, int]]] = defaultdict(dict)
-    for process in psutil.process_iter():
+    for pid in psutil.pids():
         try:
-            session = os.getsid(process.pid)
+            session = os.getsid(pid)
             if session not in leaders:
                 continue
+            process = psutil.Process(pid)
             with process.oneshot():
                 if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
                     cpu = process.cpu_times()
-                    found[session][process.pid] = (cpu.user + cpu.system, process.memory_info().rss)
+                    found[session][pid] = (cpu.user + cpu.system, process.memory_info().rss)
         except (OSError, psutil.Error):  # it has ended
             continue
     return found

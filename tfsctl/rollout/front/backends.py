@@ -13,7 +13,7 @@ from tfsctl.core.types import ModelRef
 from tfsctl.engines import ports, state_dir
 from tfsctl.engines.docker import engine as docker_engine
 from tfsctl.engines.docker import inspection
-from tfsctl.engines.docker.container_spec import FRONT_LABEL
+from tfsctl.engines.docker.labels import FRONT_LABEL
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.engines.process import embedded

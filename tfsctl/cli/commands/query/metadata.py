@@ -73,11 +73,11 @@ def metadata(
 
 def _choose_signature(description: ModelDescription, signature: str | None) -> ModelDescription:
     """Keep only the named signature, if a name is given. Raises NotFound if the model has no such signature."""
-    from tfsctl.core.types import ModelMetadata
-    from tfsctl.inputs.predict_inputs import choose_signature
-
-    facts = description.facts
     if signature is not None:
+        from tfsctl.core.types import ModelMetadata
+        from tfsctl.inputs.predict_inputs import choose_signature
+
+        facts = description.facts
         choose_signature(ModelMetadata(facts["model"], facts["version"], description.signatures), signature)
     return _with_signature(description, signature)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from tfsctl.engines.docker.container_spec import OWN_LABELS
+from tfsctl.engines.docker.labels import OWN_LABELS
 from tfsctl.engines.launch_spec import ContainerOptions
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
