@@ -5,7 +5,6 @@ The measure is the CPU time of runs in the calling thread. Wall time would call 
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ class RunTiming:
     def __init__(self) -> None:
         self.is_quick = False
         self._recent_s: deque[float] = deque(maxlen=_SAMPLES)
-        self._unmeasured = 0
+        self._until_sample = 0  # how many runs may go unmeasured before the next sample
 
     def run(
         self,
@@ -43,46 +42,42 @@ class RunTiming:
         timeout_ms: int,
     ) -> list[np.ndarray]:
         """Run inline (in this thread only) if the model is quick or is being measured, else with TensorFlow's threads."""
-        if self.is_quick or self._needs_sample:
+        if self.runs_inline:
             return self.run_inline(partial(session.run, feeds, fetches, inline=True))
         arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
-        self._skip_sample()
+        self._until_sample -= 1
         return arrays
 
     def run_inline(self, work: Callable[[], _T], requests: int = 1) -> _T:
         """Call `work`, which runs that many requests in this thread, and measure it if a sample is due."""
-        if self._needs_sample:
+        if self._until_sample <= 0:
             start_s = time.thread_time()
             done = work()
             self._add((time.thread_time() - start_s) / requests)
-        else:
-            start_s = time.perf_counter()
-            done = work()
-            self._skip_sample((time.perf_counter() - start_s) / requests)
+            return done
+        start_s = time.perf_counter()
+        done = work()
+        is_long = (time.perf_counter() - start_s) / requests >= QUICK_RUN_S
+        self._until_sample -= _QUICK_RUNS_PER_SAMPLE if is_long else 1  # the run after a long one is measured
         return done
 
     @property
     def runs_inline(self) -> bool:
         """Whether the next run is inline, so that the CPU time of its thread is all that it takes."""
-        return self.is_quick or self._needs_sample
-
-    @property
-    def _needs_sample(self) -> bool:
-        """Whether the next run is to be measured."""
-        if len(self._recent_s) < _SAMPLES:
-            return True
-        return self.is_quick and self._unmeasured >= _QUICK_RUNS_PER_SAMPLE
+        return self.is_quick or self._until_sample <= 0
 
     def _add(self, cpu_s: float) -> None:
-        """Record a measured run: the CPU seconds of its thread. After a slow one the next run is measured too."""
-        self._unmeasured = _QUICK_RUNS_PER_SAMPLE if cpu_s > QUICK_RUN_S else 0
-        self._recent_s.append(cpu_s)
-        if len(self._recent_s) == _SAMPLES:
-            self.is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
-
-    def _skip_sample(self, wall_s: float = 0.0) -> None:
-        """Record a run whose CPU time was not measured. A long one makes the next run a sample."""
-        self._unmeasured += 1 if wall_s < QUICK_RUN_S else _QUICK_RUNS_PER_SAMPLE
-        if not self.is_quick and self._unmeasured >= _RUNS_UNTIL_REMEASURED:
-            self._unmeasured = 0
-            self._recent_s.clear()
+        """Record a measured run: the CPU seconds of its thread. After a long one the next run is measured too."""
+        recent_s = self._recent_s
+        if len(recent_s) == _SAMPLES and not self.is_quick:
+            recent_s.clear()  # the old samples made the model slow: it is measured anew
+        recent_s.append(cpu_s)
+        if len(recent_s) < _SAMPLES:
+            self._until_sample = 0
+            return
+        median_s = sorted(recent_s)[_SAMPLES // 2]  # statistics.median takes 2 % of the CPU time of a small request
+        self.is_quick = median_s < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
+        if not self.is_quick:
+            self._until_sample = _RUNS_UNTIL_REMEASURED
+        else:
+            self._until_sample = 0 if cpu_s > QUICK_RUN_S else _QUICK_RUNS_PER_SAMPLE
