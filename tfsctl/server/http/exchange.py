@@ -73,6 +73,7 @@ class Exchange(ABC):
         client: the connection that it came on: one object for all requests of a connection.
         target: the path with its query string, as it was sent.
         headers: the header fields, names in lower case; not to be changed.
+        size: how many bytes of the body have arrived.
         has_all: whether the whole request has arrived.
         is_gone: whether the client has left, so that nobody waits for a response.
         is_streaming: whether the body may arrive as slowly as the client likes (streaming calls); the application's.
@@ -88,7 +89,6 @@ class Exchange(ABC):
         "_error",
         "_is_consuming",
         "_loop",
-        "_size",
         "_unconsumed",
         "_waiter",
         "client",
@@ -101,6 +101,7 @@ class Exchange(ABC):
         "method",
         "port",
         "run",
+        "size",
         "target",
         "task",
     )
@@ -118,7 +119,7 @@ class Exchange(ABC):
         self._loop, self._budget, self.client = loop, budget, client
         self.port, self.method, self.target, self.headers = port, method, target, headers
         self._chunks: list[bytes | bytearray] = []
-        self._size = self._unconsumed = 0  # bytes of the body that have arrived; those the application has not taken
+        self.size = self._unconsumed = 0  # `_unconsumed` are the bytes that the application has not taken
         self._waiter: asyncio.Future[None] | None = None  # set when something arrives, or the exchange ends
         self._error: Exception | None = None  # why the body is refused
         self._is_consuming = False  # the body is consumed as it arrives
@@ -144,8 +145,9 @@ class Exchange(ABC):
             self._consume(size)
             return
         budget = self._budget
-        if budget.used + size <= budget.limit:  # as `reserve` does, without the call
-            budget.used += size
+        used = budget.used + size
+        if used <= budget.limit:  # as `reserve` does, without the call
+            budget.used = used
         else:
             try:
                 budget.reserve(size, self.held)
@@ -161,7 +163,7 @@ class Exchange(ABC):
             last += data
         else:
             chunks.append(bytearray(data))  # joins small parts
-        self._size += size
+        self.size += size
         if self._is_consuming:
             self._consume(size)
         if self._waiter is not None:
@@ -219,15 +221,10 @@ class Exchange(ABC):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    @property
-    def size(self) -> int:
-        """How many bytes of the body have arrived."""
-        return self._size
-
     def arrived_body(self, limit: int) -> bytes | None:
         """The whole body of a request that `has_all`; None if it has more than `limit` bytes."""
         chunks = self._chunks
-        if self._size > limit:
+        if self.size > limit:
             return None
         if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
             return only
@@ -241,8 +238,8 @@ class Exchange(ABC):
         if the server would hold too much, and BodyTimeoutError for a body that arrives too slowly.
         """
         if self.has_all:
-            if self._size > limit:
-                raise BodyTooLargeError(self._size)
+            if self.size > limit:
+                raise BodyTooLargeError(self.size)
         else:
             if (announced := self._announced_size()) > limit:
                 raise BodyTooLargeError(announced)
@@ -252,13 +249,13 @@ class Exchange(ABC):
             self._consume(self._unconsumed)
             while not self.has_all and not (is_framed and self._has_message(limit)):
                 await self._wait_for_change()
-                if self._size > limit:
+                if self.size > limit:
                     self._drop_body()
-                    raise BodyTooLargeError(self._size)
+                    raise BodyTooLargeError(self.size)
         chunks = self._chunks
         if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
             return only
-        if self._size < _LARGE_BYTES:
+        if self.size < _LARGE_BYTES:
             body = b"".join(chunks)
         else:  # joining bytes, and only bytes, releases Python's lock
             copies = [bytes(chunk) for chunk in chunks]
@@ -270,13 +267,13 @@ class Exchange(ABC):
 
     def _has_message(self, limit: int) -> bool:
         """Whether more than a whole gRPC message has arrived. Raises BodyTooLargeError for one that is too large."""
-        if self._size < GRPC_PREFIX_BYTES:
+        if self.size < GRPC_PREFIX_BYTES:
             return False
         prefix = b"".join([bytes(chunk[:GRPC_PREFIX_BYTES]) for chunk in self._chunks[:GRPC_PREFIX_BYTES]])
         end = GRPC_PREFIX_BYTES + int.from_bytes(prefix[1:GRPC_PREFIX_BYTES], "big")
         if end > limit:
             raise BodyTooLargeError(end)
-        return self._size > end
+        return self.size > end
 
     def _announced_size(self) -> int:
         length = self.headers.get(b"content-length", b"")

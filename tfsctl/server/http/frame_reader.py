@@ -10,14 +10,26 @@ from __future__ import annotations
 from typing import Protocol
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
+from tfsctl.server.http.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEAD_BYTES,
+    HEADERS,
+    MAX_STREAM,
+    OUR_FRAME_BYTES,
+    PADDED,
+    ConnectionFailedError,
+    ErrorCode,
+    unpack_head,
+)
 
 _MAX_BLOCK_FRAMES = 64
 _MAX_SETTINGS = 256  # in one frame; a dozen are defined
-_WORK_PER_TURN = 128  # frames in one iteration of the event loop; a header block counts as one for every 16 bytes
-_BLOCK_BYTES_PER_UNIT = 16
+_WORK_PER_TURN = 128  # frames in one iteration of the event loop; 16 bytes of header blocks or settings count as one
+_BYTES_PER_UNIT = 16
 _PRIORITY_BYTES = 5
-_HEADERS_FLAGS = frames.END_HEADERS | frames.PADDED | frames.HAS_PRIORITY
+_HEADERS_FLAGS = END_HEADERS | PADDED | frames.HAS_PRIORITY
 _LENGTHS = {frames.PING: 8, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
 
 
@@ -54,7 +66,7 @@ class FrameHandler(Protocol):
 
 
 class FrameReader:
-    """Reads one connection. `is_incomplete` tells whether anything but DATA has begun and not ended."""
+    """Reads one connection."""
 
     def __init__(self, handler: FrameHandler, max_block_bytes: int) -> None:
         self._handler = handler
@@ -68,12 +80,8 @@ class FrameReader:
         self._skip = 0  # bytes to come of a frame that is skipped
         self._block: list[bytes] = []  # a header block whose end has not arrived
         self._block_stream = self._block_flags = self._block_bytes = 0
-        self._work = 0
-
-    @property
-    def is_incomplete(self) -> bool:
+        self.is_incomplete = True
         """Whether a frame (but DATA), a header block or the beginning of the connection is still incomplete."""
-        return bool(self._rest or self._block or self._skip or not self._has_settings)
 
     @property
     def held_bytes(self) -> int:
@@ -96,40 +104,40 @@ class FrameReader:
             rest.clear()
         is_between_frames = self._has_preface and not (self._data_left or self._padding_left or self._skip)
         at = 0 if is_between_frames else self._continue(data)
-        self._work = _WORK_PER_TURN
+        work, handler = _WORK_PER_TURN, self._handler
         size = len(data)
-        while size - at >= frames.HEAD_BYTES:
-            if self._work <= 0:
+        while size - at >= HEAD_BYTES:
+            if work <= 0:
                 self._keep(data, at, 0)
                 return False
-            self._work -= 1
-            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-            kind, flags = data[at + 3], data[at + 4]
-            number = int.from_bytes(data[at + 5 : at + 9], "big") & frames.MAX_STREAM
-            if length > frames.OUR_FRAME_BYTES or self._block or not self._has_settings:
+            work -= 1
+            length, low, kind, flags, number = unpack_head(data, at)
+            length = length << 8 | low
+            number &= MAX_STREAM
+            if length > OUR_FRAME_BYTES or self._block or not self._has_settings:
                 self._check_order(kind, number, length)
-            start = at + frames.HEAD_BYTES
+            start = at + HEAD_BYTES
             end = start + length
-            if kind == frames.HEADERS:
-                if flags & _HEADERS_FLAGS == frames.END_HEADERS and end <= size and number & 1 and not self._block:
+            if kind == HEADERS:
+                if flags & _HEADERS_FLAGS == END_HEADERS and end <= size and number & 1:
                     if length > self._max_block_bytes:
                         raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many headers")
-                    self._work -= length // _BLOCK_BYTES_PER_UNIT
-                    self._handler.on_header_block(number, data[start:end], flags)
+                    work -= length // _BYTES_PER_UNIT
+                    handler.on_header_block(number, data[start:end], flags)
                     at = end
                     continue
-            elif kind == frames.DATA:
-                if end <= size and not flags & frames.PADDED:
-                    receiver = self._handler.on_data(number, length)
+            elif kind == DATA:
+                if end <= size and not flags & PADDED:
+                    receiver = handler.on_data(number, length)
                     if receiver is not None:
                         if length:
                             receiver.receive(data[start:end])
-                        if flags & frames.END_STREAM:
+                        if flags & END_STREAM:
                             receiver.end_request()
                     at = end
                     continue
-                if flags & frames.PADDED and length and start >= size:
-                    self._keep(data, at, frames.HEAD_BYTES + 1)
+                if flags & PADDED and length and start >= size:
+                    self._keep(data, at, HEAD_BYTES + 1)
                     return True
                 at = self._read_data(data, start, number, flags, length)
                 continue
@@ -138,18 +146,20 @@ class FrameReader:
                 at = min(end, size)
                 self._skip = end - at
             elif end > size:
-                self._keep(data, at, frames.HEAD_BYTES + length)
+                self._keep(data, at, HEAD_BYTES + length)
                 return True
             else:
+                work -= length // _BYTES_PER_UNIT
                 self._pass_on(kind, number, data[start:end], flags)
                 at = end
+        self.is_incomplete = bool(self._block or self._skip or not self._has_settings)
         if at < size:
-            self._keep(data, at, frames.HEAD_BYTES)
+            self._keep(data, at, HEAD_BYTES)
         return True
 
     def _keep(self, data: bytes, at: int, needed: int) -> None:
         self._rest += data[at:] if at else data
-        self._needed = needed
+        self._needed, self.is_incomplete = needed, True
 
     def _continue(self, data: bytes) -> int:
         """Read the bytes before the next frame: the preface, or the rest of a frame. Returns where the next frame begins."""
@@ -166,7 +176,7 @@ class FrameReader:
 
     def _check_order(self, kind: int, number: int, length: int) -> None:
         """Refuse a frame that is too long, interrupts a header block, or comes before the first SETTINGS."""
-        if length > frames.OUR_FRAME_BYTES:
+        if length > OUR_FRAME_BYTES:
             raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
         if self._block and (kind != frames.CONTINUATION or number != self._block_stream):
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
@@ -178,7 +188,7 @@ class FrameReader:
         if (right := _LENGTHS.get(kind)) is not None:
             if length != right:
                 raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of type {kind} with {length} bytes")
-        elif kind in (frames.HEADERS, frames.CONTINUATION):
+        elif kind in (HEADERS, frames.CONTINUATION):
             if length > self._max_block_bytes:
                 raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many headers")
         elif kind == frames.SETTINGS:
@@ -197,7 +207,7 @@ class FrameReader:
         return True
 
     def _pass_on(self, kind: int, number: int, payload: bytes, flags: int) -> None:
-        if kind == frames.HEADERS:
+        if kind == HEADERS:
             self._take_headers(number, payload, flags)
         elif kind == frames.CONTINUATION:
             self._take_continuation(payload, flags)
@@ -210,14 +220,14 @@ class FrameReader:
     def _read_data(self, data: bytes, start: int, number: int, flags: int, length: int) -> int:
         """Begin with a DATA frame whose payload begins at `start`; returns how far it was read."""
         padding = 0
-        if flags & frames.PADDED:
+        if flags & PADDED:
             if not length:
                 raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
             padding = data[start]
             if padding >= length:
                 raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
         receiver = self._handler.on_data(number, length)
-        if flags & frames.PADDED:
+        if flags & PADDED:
             if receiver is not None:
                 receiver.receive_padding(padding + 1)
             start += 1
@@ -241,21 +251,20 @@ class FrameReader:
             at = end
             if not self._padding_left:
                 self._receiver = None
-                if receiver is not None and self._data_flags & frames.END_STREAM:
+                if receiver is not None and self._data_flags & END_STREAM:
                     receiver.end_request()
         return at
 
     def _take_headers(self, number: int, payload: bytes, flags: int) -> None:
         if number % 2 == 0:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {number}, which is no client's")
-        if flags & frames.PADDED:
+        if flags & PADDED:
             payload = frames.without_padding(payload)
         if flags & frames.HAS_PRIORITY:
             if len(payload) < _PRIORITY_BYTES:
                 raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without the priority it promises")
             payload = payload[_PRIORITY_BYTES:]
-        if flags & frames.END_HEADERS:
-            self._work -= len(payload) // _BLOCK_BYTES_PER_UNIT
+        if flags & END_HEADERS:
             self._handler.on_header_block(number, payload, flags)
         else:
             self._block, self._block_bytes = [payload], len(payload)
@@ -268,7 +277,6 @@ class FrameReader:
         self._block_bytes += len(payload)
         if len(self._block) > _MAX_BLOCK_FRAMES or self._block_bytes > self._max_block_bytes:
             raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many headers")
-        if flags & frames.END_HEADERS:
+        if flags & END_HEADERS:
             block, self._block = b"".join(self._block), []
-            self._work -= len(block) // _BLOCK_BYTES_PER_UNIT
             self._handler.on_header_block(self._block_stream, block, self._block_flags)

@@ -28,6 +28,8 @@ DEFAULT_TABLE_BYTES = 4096
 NO_TABLE = b"\x20"  # begins a header block: the dynamic table has 0 bytes from here on (RFC 7541, section 6.3)
 
 _HEAD = struct.Struct(">HBBBI")  # the length in its high two bytes and its low one, type, flags, stream
+unpack_head = _HEAD.unpack_from
+"""Reads the head of a frame: its length, the low byte apart; its type and flags; its stream, with the reserved bit."""
 _STATUS_200 = b"\x88"  # indexed, from the static table of RFC 7541
 _STATUS_NAME = b"\x08"  # a literal that is not indexed, with the name of entry 8
 

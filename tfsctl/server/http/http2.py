@@ -307,7 +307,7 @@ class Http2Connection(asyncio.Protocol):
             self._announce_close(self.loop.time())
         if flags & frames.END_STREAM:
             stream.end_request()
-        elif head.headers.get(b"expect", b"").lower() == b"100-continue":
+        elif b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue":
             self.out.write(self.out.header_frames(number, 100, (), ends=False))
 
     def _take_trailers(self, number: int, error: str, flags: int) -> None:

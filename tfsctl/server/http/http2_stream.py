@@ -263,8 +263,9 @@ class Stream(Exchange):
     def _finish(self, last: bytes) -> None:
         """Send the end of the response. A client that is still sending is asked to stop with RST_STREAM."""
         self.is_over = True
-        end = b"" if self.has_all else self._owner.rst_stream(self.number, ErrorCode.NO_ERROR)
-        self._out.write(last + end)
+        if not self.has_all:
+            last += self._owner.rst_stream(self.number, ErrorCode.NO_ERROR)
+        self._out.write(last)
 
     def _wake_sender(self) -> None:
         sent, self._sent = self._sent, None
