@@ -34,7 +34,7 @@ from tfsctl.server.signatures.predict import feeds_for
 from tfsctl.server.status import Code, ServingError
 
 if TYPE_CHECKING:
-    from tfsctl.server.execution.pending_run import PendingRun
+    from tfsctl.server.execution.pending_run import AloneCodec, PendingRun
 
 _TAGS = ("serve",)
 
@@ -92,6 +92,9 @@ class _NoQueue:
     def submit(self, run: PendingRun) -> None:
         """Refuse: warmup requests are run, not queued."""
         raise NotImplementedError
+
+    def answer_at_once(self, _codec: AloneCodec, _payload: bytes) -> None:
+        """Every request would have to be submitted."""
 
     def cancel(self, run: PendingRun) -> None:
         """Do nothing: no request waits."""

@@ -69,6 +69,19 @@ class Doubler:
         return [str(number) for number in arrays[0][:, 0].tolist()]
 
 
+class BytesDoubler(Doubler):
+    """A codec of numbers as bytes, which can also answer one of them alone."""
+
+    def decode(self, payloads: Sequence[Any]) -> Arrays | None:
+        """One row for each number."""
+        return super().decode([float(payload) for payload in payloads])
+
+    def answer_alone(self, session: Any, payload: bytes) -> object:
+        """Run one request."""
+        (array,) = session.run([(X, np.array([float(payload)], np.float32))], (Y,))
+        return str(array.item())
+
+
 class Harness:
     """A coalescer over a DoublingSession, and requests to it."""
 
@@ -502,6 +515,50 @@ def test_a_request_that_is_alone_is_run_at_once() -> None:
         assert harness.session.runs == [1, 1, 1]
         assert harness.coalescer.queue.operations == moved
         assert harness.limits.requests == 0
+
+    with_harness(work)
+
+
+def test_a_request_may_be_answered_at_once_if_nothing_waits() -> None:
+    """By a quick model, if such runs are known to be quick. Otherwise it has to be submitted. An error is its answer."""
+
+    async def work(harness: Harness) -> None:
+        codec, answer = BytesDoubler(), harness.coalescer.answer_at_once
+        number = PendingRun.of_payload(b"4", codec, rows=1, nbytes=1, may_merge=True, deadline_s=None)
+        assert answer(codec, b"4") is None
+        await harness.make_quick()
+        assert answer(codec, b"4") is None
+        number.is_alone, number.answer = True, asyncio.get_running_loop().create_future()
+        harness.coalescer.submit(number)
+        assert await number.answer == "8.0"
+        harness.session.runs.clear()
+        assert answer(codec, b"4") == "8.0"
+        assert answer(codec, b"44") is None  # more bytes
+        waiting = harness.submit(1.0)
+        assert answer(codec, b"4") is None
+        await waiting.answer
+        harness.coalescer._crashes.refused.add((X,))
+        assert answer(codec, b"4") is None
+        harness.coalescer._crashes.refused.clear()
+        assert harness.session.runs == [1, 1]
+        harness.session.gate.clear()
+        busy = await harness.occupy_threads()
+        assert answer(codec, b"4") is None
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in busy])
+
+    with_harness(work)
+
+
+def test_an_error_is_the_answer_of_a_request_that_is_answered_at_once() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        codec = BytesDoubler()
+        number = PendingRun.of_payload(b"4", codec, rows=1, nbytes=2, may_merge=True, deadline_s=None)
+        number.is_alone, number.answer = True, asyncio.get_running_loop().create_future()
+        harness.coalescer.submit(number)
+        await number.answer
+        assert isinstance(harness.coalescer.answer_at_once(codec, b"-4"), ServingError)
 
     with_harness(work)
 

@@ -158,18 +158,18 @@ def test_many_bytes_whose_contents_decide_run_in_threads() -> None:
 
 def test_a_long_run_lowers_the_bytes_whose_contents_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of as many bytes are in threads for a while."""
-    runs, fetches = LoopRuns(), output(Sizes.CONTENTS)
-    assert runs.may_hold(fetches, 20_000)
-    runs.hold(lambda: None, fetches, 20_000)
-    assert runs.may_hold(fetches, 20_000)
+    runs, sizes = LoopRuns(), Sizes.CONTENTS
+    assert runs.may_hold(sizes, 20_000)
+    runs.hold(lambda: None, sizes, 20_000)
+    assert runs.may_hold(sizes, 20_000)
     monkeypatch.setattr(loop_runs, "_MAX_HOLD_S", -1.0)  # every run is long
-    runs.hold(lambda: None, fetches, 20_000)
+    runs.hold(lambda: None, sizes, 20_000)
 
-    assert not runs.may_hold(fetches, 20_000)
-    assert runs.may_hold(fetches, 10_000)
+    assert not runs.may_hold(sizes, 20_000)
+    assert runs.may_hold(sizes, 10_000)
     for _ in range(1000):
-        runs.hold(lambda: None, fetches, 10)
-    assert runs.may_hold(fetches, 20_000)
+        runs.hold(lambda: None, sizes, 10)
+    assert runs.may_hold(sizes, 20_000)
 
 
 def test_a_long_run_in_a_thread_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:

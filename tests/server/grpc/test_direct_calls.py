@@ -41,6 +41,12 @@ class FakeQueue:
         self.runs: list[DirectRun] = []
         self.cancelled: list[PendingRun] = []
         self.error: Exception | None = None
+        self.answer: object = None
+        """Of requests that are answered at once; None if they have to be submitted."""
+
+    def answer_at_once(self, _codec: object, _values: bytes) -> object:
+        """The answer."""
+        return self.answer
 
     def submit(self, run: DirectRun) -> None:
         """Keep a request that waits, or refuse it."""
@@ -293,6 +299,52 @@ def test_a_request_that_is_alone_needs_no_arrays(*, is_alone: bool, are_floats: 
         assert pending.is_alone == is_alone
         assert (pending.answer_alone is not None) == are_floats
         assert (pending.codec is not None) == (are_floats or not is_alone)
+
+    run(work)
+
+
+@pytest.mark.parametrize("outputs", [OUTPUT, LARGE, ServingError(Code.INVALID_ARGUMENT, "bad")])
+def test_a_request_that_is_alone_may_be_answered_at_once(outputs: list[np.ndarray] | ServingError) -> None:
+    """With a response, with large outputs that a thread writes, or with an error. Nothing is submitted."""
+
+    async def work(harness: Harness) -> None:
+        harness.are_floats = True
+        is_error, body, status = isinstance(outputs, ServingError), b"", {b"grpc-status": b"3", b"grpc-message": b"bad"}
+        if not isinstance(outputs, ServingError):
+            status = {b"grpc-status": b"0"}
+            body = predict_response("m", 7, "serving_default", {"y": outputs[0]}, as_content=False)
+        harness.queue.answer = body if outputs is OUTPUT else outputs
+        exchange = FakeExchange(harness.tasks, predict(), {})
+        exchange.is_alone = True
+        assert harness.direct.begin(exchange)
+        if exchange.task is not None:
+            await cast("asyncio.Task[None]", exchange.task)
+        ((found, trailers, is_at_once),) = exchange.replies
+        assert (found, dict(trailers)) == (body, status)
+        assert is_at_once == (outputs is OUTPUT)
+        assert harness.queue.runs == []
+        last = ("failed", "m", Code.INVALID_ARGUMENT) if is_error else ("succeeded", "m", "Predict", "GRPC")
+        assert harness.recorder.events[-1] == last
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "is_at_once"), [({}, True), ({b"grpc-timeout": b"1H"}, True), ({b"grpc-timeout": b"0n"}, False)]
+)
+def test_a_request_whose_deadline_has_passed_is_not_answered_at_once(
+    timeout: Mapping[bytes, bytes], *, is_at_once: bool
+) -> None:
+    """It is submitted, and gets its error there."""
+
+    async def work(harness: Harness) -> None:
+        harness.are_floats = True
+        harness.queue.answer = b"response"
+        exchange = FakeExchange(harness.tasks, predict(), timeout)
+        exchange.is_alone = True
+        assert harness.direct.begin(exchange)
+        assert bool(exchange.replies) == is_at_once
+        assert bool(harness.queue.runs) != is_at_once
 
     run(work)
 

@@ -17,8 +17,8 @@ from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, BatchTask
 from tfsctl.server.batching.tensors import rows_of
 from tfsctl.server.execution.crashed_runs import CrashedRuns
-from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays
-from tfsctl.server.execution.pending_run import SMALL_BYTES, PendingRun, deadline_exceeded
+from tfsctl.server.execution.loop_runs import LoopRuns, key_of_arrays, sizes_of
+from tfsctl.server.execution.pending_run import SMALL_BYTES, AloneCodec, PendingRun, deadline_exceeded
 from tfsctl.server.execution.run_threads import WAIT_AFTER_CRASH_S
 from tfsctl.server.execution.stacked_run import Stack, StackedRun, run_timeout_ms
 from tfsctl.server.monitoring.recorder import Recorder
@@ -56,7 +56,7 @@ class BatchingSession:
         return (
             self._executor.timing.is_quick
             and task.nbytes < SMALL_BYTES
-            and self._loop_runs.may_hold(task.fetches, task.nbytes)
+            and self._loop_runs.may_hold(sizes_of(task.fetches), task.nbytes)
             and self._loop_runs.is_known(_timing_key(task))
         )
 
@@ -83,6 +83,9 @@ class BatchingSession:
         _join(parts, answer)
         for part, (start, end) in zip(parts, cuts, strict=True):
             queue.add(BatchTask(_rows(feeds, start, end), fetches, end - start, run.nbytes, deadline_s, part))
+
+    def answer_at_once(self, _codec: AloneCodec, _payload: bytes) -> None:
+        """Every request has to be submitted."""
 
     def cancel(self, run: PendingRun) -> None:
         """Nothing to do: a task whose answer was cancelled is dropped when its batch starts."""

@@ -23,10 +23,11 @@ from tfsctl.server.execution.crashed_runs import CrashedRuns
 from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
-from tfsctl.server.execution.loop_runs import LoopRuns, key_of_request
+from tfsctl.server.execution.loop_runs import LoopRuns, key_of_request, sizes_of
 from tfsctl.server.execution.pending_run import (
     SMALL_BYTES,
     SMALL_ROWS,
+    AloneCodec,
     Deadlines,
     PendingRun,
     deadline_exceeded,
@@ -111,6 +112,12 @@ class RequestCoalescer:
         self._newest = run
         if not self._debouncer.is_scheduled:
             self._debouncer.notify()
+
+    def answer_at_once(self, codec: AloneCodec, payload: bytes) -> object:
+        """As RunQueue says. Without a PendingRun, such a request takes a tenth less CPU time."""
+        if self.busy or self._formed_requests or self.queue.length or self._crashes.refused:
+            return None
+        return self._loop_runs.answer_known(codec, payload, self._session, self._timing)
 
     def cancel(self, run: PendingRun) -> None:
         """Remove a request that no caller waits for. A run that has begun continues."""
@@ -200,7 +207,7 @@ class RequestCoalescer:
 
     def _may_hold_loop(self, run: PendingRun | Batch) -> bool:
         """Whether a run may be on the loop if it is known to be quick."""
-        return self._timing.is_quick and run.is_small and self._loop_runs.may_hold(run.fetches, run.nbytes)
+        return self._timing.is_quick and run.is_small and self._loop_runs.may_hold(sizes_of(run.fetches), run.nbytes)
 
     def _dispatch(self) -> None:
         """Start waiting requests: on the loop if they are small and quick, otherwise in free threads."""
@@ -208,7 +215,8 @@ class RequestCoalescer:
         while (batch := self._next_batch()) is not None:
             result, may_hold_loop = None, self._may_hold_loop(batch)
             if may_hold_loop and self._is_known(batch):
-                result = self._loop_runs.hold(partial(self._run, batch, is_on_loop=True), batch.fetches, batch.nbytes)
+                work = partial(self._run, batch, is_on_loop=True)
+                result = self._loop_runs.hold(work, sizes_of(batch.fetches), batch.nbytes)
             if result is None:
                 self._start_in_thread(may_hold_loop, batch.requests, self._work, batch)
                 continue
@@ -325,7 +333,7 @@ class RequestCoalescer:
         may_hold_loop = self._may_hold_loop(run)
         if may_hold_loop and self._loop_runs.is_known(key):
             work = partial(self._outcome_alone, run, run.payload, timeout_ms=0)
-            self._answer_alone(run, self._loop_runs.hold(work, run.fetches, run.nbytes))
+            self._answer_alone(run, self._loop_runs.hold(work, sizes_of(run.fetches), run.nbytes))
             return
         if run.deadline_s is not None:
             self._deadlines.watch(run, run.deadline_s)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from tfsctl.server.execution.pending_run import PendingRun
+from tfsctl.server.execution.pending_run import SMALL_BYTES, AloneCodec, PendingRun
 from tfsctl.server.execution.stacked_run import StackedRun
-from tfsctl.server.runtime.session import Endpoint
+from tfsctl.server.runtime.run_timing import RunTiming
+from tfsctl.server.runtime.session import Endpoint, Session
 from tfsctl.server.runtime.size_analysis import Sizes
 
 _T = TypeVar("_T")
@@ -42,9 +44,8 @@ class LoopRuns:
         self._max_content_bytes = _MAX_CONTENT_BYTES
         self._runs_since_long = 0
 
-    def may_hold(self, fetches: Sequence[Endpoint], nbytes: int) -> bool:
-        """Whether runs with these fetches and as many bytes may be on the loop at all."""
-        sizes = _sizes(fetches)
+    def may_hold(self, sizes: Sizes, nbytes: int) -> bool:
+        """Whether runs with these `sizes_of` and as many bytes may be on the loop at all."""
         return sizes is Sizes.SHAPES or (sizes is Sizes.CONTENTS and nbytes <= self._max_content_bytes)
 
     def is_known(self, key: Hashable) -> bool:
@@ -65,9 +66,9 @@ class LoopRuns:
         self._banned.update(fetches)
         self._known.clear()
 
-    def hold(self, work: Callable[[], _T], fetches: Sequence[Endpoint], nbytes: int) -> _T:
+    def hold(self, work: Callable[[], _T], sizes: Sizes, nbytes: int) -> _T:
         """Call `work`, which is a run on the loop. Larger ones stay off it for a while if it takes long."""
-        if _sizes(fetches) is not Sizes.CONTENTS:
+        if sizes is not Sizes.CONTENTS:
             return work()
         self._runs_since_long += 1
         if self._runs_since_long >= _RUNS_UNTIL_TRIED:
@@ -80,6 +81,20 @@ class LoopRuns:
         if time.thread_time() - start_cpu_s > _MAX_HOLD_S or time.perf_counter() - start_s > _WAITED_S:
             self._max_content_bytes, self._runs_since_long = max(_MIN_CONTENT_BYTES, nbytes // 2), 0
         return done
+
+    def answer_known(self, codec: AloneCodec, payload: bytes, session: Session, timing: RunTiming) -> object:
+        """The answer of `codec.answer_alone`, or its exception. None if this run may not be on the loop."""
+        nbytes = len(payload)
+        if not timing.is_quick or nbytes >= SMALL_BYTES or (codec.timing_key, nbytes.bit_length()) not in self._known:
+            return None
+        sizes = sizes_of(codec.fetches)
+        if not self.may_hold(sizes, nbytes):
+            return None
+        work = partial(codec.answer_alone, session, payload)
+        try:
+            return self.hold(partial(timing.run_inline, work), sizes, nbytes)
+        except Exception as error:  # noqa: BLE001 - the error is the answer to this request
+            return error
 
 
 def key_of_arrays(fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray], nbytes: int) -> Hashable:
@@ -112,7 +127,7 @@ def rounded(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple([size.bit_length() for size in shape])
 
 
-def _sizes(fetches: Sequence[Endpoint]) -> Sizes:
+def sizes_of(fetches: Sequence[Endpoint]) -> Sizes:
     """What the sizes in a run with these fetches depend on."""
     if len(fetches) == 1:  # as below, in half of the time
         return fetches[0].sizes

@@ -52,6 +52,13 @@ class Codec(Protocol):
         """The answer (or the exception) of each request. Large outputs may be converted in a thread."""
 
 
+class AloneCodec(Codec, Protocol):
+    """A codec that can also answer one request without arrays."""
+
+    def answer_alone(self, session: Session, payload: bytes) -> object:
+        """Run one request in this thread: its answer, or its outputs as a list of arrays."""
+
+
 class PendingRun:
     """A request that waits for its run. `answer` is to be set before it is submitted to a queue.
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol
 
-from tfsctl.server.execution.pending_run import Codec, PendingRun
+from tfsctl.server.execution.pending_run import AloneCodec, Codec, PendingRun
 from tfsctl.server.request_context import current_request
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 
@@ -31,6 +31,12 @@ class RunQueue(Protocol):
 
     def submit(self, run: PendingRun) -> None:
         """Queue a request. Raises ServingError if it is refused."""
+
+    def answer_at_once(self, codec: AloneCodec, payload: bytes) -> object:
+        """Run a request that is alone, on this thread, if it need not wait. Only if `accepts_codecs`.
+
+        Returns its answer, its outputs as a list of arrays, an exception, or None if it has to be submitted.
+        """
 
     def cancel(self, run: PendingRun) -> None:
         """Forget a request that nobody waits for any more."""
@@ -136,6 +142,10 @@ class Servable:
         self._in_flight -= 1
         if self._drained is not None and not self._in_flight:
             self._drained.set()
+
+    def answer_at_once(self, codec: AloneCodec, payload: bytes) -> object:
+        """Run a request that is alone, as `answer_at_once` of the RunQueue does. Nothing waits, so `drain` need not know."""
+        return self._queue.answer_at_once(codec, payload)
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run the graph on this thread, regardless of the queue, and return the fetched arrays, in order."""

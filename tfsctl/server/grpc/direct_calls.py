@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from time import perf_counter
-from typing import Any, NamedTuple
+from time import monotonic, perf_counter
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -29,7 +29,7 @@ from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, v
 from tfsctl.server.http.exchange import SMALL_RESPONSE_BYTES, Exchange
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.request_log.request_logs import RequestLogs
-from tfsctl.server.runtime.session import Arrays
+from tfsctl.server.runtime.session import Arrays, Endpoint
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD, BoundTask
 from tfsctl.server.signatures.examples_codec import MAX_EXAMPLES, Write
@@ -125,6 +125,14 @@ class DirectCalls:
         kind, values = request.kind, request.values
         codec = codec_for(kind, servable, service, self._threads, as_content=self._as_content)
         if codec is not None and (codec.answers_alone or not exchange.is_alone):
+            if exchange.is_alone and (deadline_s is None or monotonic() < deadline_s):
+                start_s = perf_counter()
+                outcome = servable.answer_at_once(codec, values)
+                if outcome is not None:
+                    if isinstance(outcome, list):
+                        outcome = self._encode(servable, codec.signature, codec.fetches, outcome)
+                    self._respond(exchange, servable, "Predict", 1, start_s, outcome)
+                    return True
             may_merge = servable.may_merge(codec.signature)
             run = DirectRun.of_payload(
                 values, codec, rows=1, nbytes=len(values), may_merge=may_merge, deadline_s=deadline_s
@@ -181,53 +189,79 @@ class DirectCalls:
         outcome: Any,  # noqa: ANN401 - see below
     ) -> None:
         """Send the outcome of a run: a framed response, arrays (of Predict without a codec), or an error."""
-        name = run.servable.name
-        if run.codec is None and not isinstance(outcome, BaseException):
-            try:
-                outcome = self._encode(run, signature, outcome)
-            except Exception as error:  # noqa: BLE001 - the answer is its status
-                outcome = error
-        if isinstance(outcome, BaseException):
+        if run.codec is None:
+            outcome = self._encode(run.servable, signature, run.fetches, outcome)
+        self._respond(exchange, run.servable, api, run.rows, start_s, outcome)
+
+    def _respond(
+        self,
+        exchange: Exchange,
+        servable: Servable,
+        api: str,
+        rows: int,
+        start_s: float,
+        outcome: object,
+    ) -> None:
+        """Send a framed response (or a Future of it), or an error."""
+        if isinstance(outcome, bytes) and len(outcome) <= SMALL_RESPONSE_BYTES:
+            if self._recorder.is_active:
+                self._record(servable.name, api, rows, start_s)
+            exchange.respond(200, framing.RESPONSE_HEADERS, outcome, _OK_TRAILERS)
+        elif isinstance(outcome, BaseException):
             if self._recorder.is_active:
                 code = outcome.code if isinstance(outcome, ServingError) else Code.INTERNAL
-                self._recorder.request_failed(name, code)
+                self._recorder.request_failed(servable.name, code)
             failure = framing.error_response(outcome, exchange.target)
             exchange.respond(200, framing.RESPONSE_HEADERS, failure.body, failure.trailers)
-        elif isinstance(outcome, bytes) and len(outcome) <= SMALL_RESPONSE_BYTES:
-            self._record(run, api, start_s)
-            exchange.respond(200, framing.RESPONSE_HEADERS, outcome, _OK_TRAILERS)
         else:
-            exchange.serve_by_task(self._send_large(exchange, run, api, start_s, outcome))
+            response = cast("bytes | asyncio.Future[bytes]", outcome)
+            exchange.serve_by_task(self._send_large(exchange, servable, api, rows, start_s, response))
 
-    def _encode(self, run: DirectRun, signature: str, arrays: Arrays) -> bytes | asyncio.Future[bytes]:
-        """The framed response of a call without a codec; a Future of it if the outputs are large."""
-        outputs = {endpoint.alias: array for endpoint, array in zip(run.fetches, arrays, strict=True)}
-        size = sum([value_bytes(array) for array in arrays])
-        servable = run.servable
-        if size <= LARGE_BYTES:
-            return predict_response(servable.name, servable.version, signature, outputs, as_content=self._as_content)
-        write = partial(predict_response, servable.name, servable.version, signature, outputs)
-        return self._threads.run(size, partial(write, as_content=self._as_content))
+    def _encode(
+        self,
+        servable: Servable,
+        signature: str,
+        fetches: Sequence[Endpoint],
+        arrays: Arrays | BaseException,
+    ) -> bytes | asyncio.Future[bytes] | BaseException:
+        """The framed response with these arrays; a Future of it if they are large. An error stays as it is."""
+        if isinstance(arrays, BaseException):
+            return arrays
+        try:
+            outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays, strict=True)}
+            size = sum([value_bytes(array) for array in arrays])
+            write = partial(predict_response, servable.name, servable.version, signature, outputs)
+            if size <= LARGE_BYTES:
+                return write(as_content=self._as_content)
+            return self._threads.run(size, partial(write, as_content=self._as_content))
+        except Exception as error:  # noqa: BLE001 - the answer is its status
+            return error
 
     async def _send_large(
-        self, exchange: Exchange, run: DirectRun, api: str, start_s: float, response: bytes | asyncio.Future[bytes]
+        self,
+        exchange: Exchange,
+        servable: Servable,
+        api: str,
+        rows: int,
+        start_s: float,
+        response: bytes | asyncio.Future[bytes],
     ) -> None:
         """Send a response that a thread writes, or that the memory budget may refuse."""
         try:
             body = response if isinstance(response, bytes) else await response
-            self._record(run, api, start_s)
+            if self._recorder.is_active:
+                self._record(servable.name, api, rows, start_s)
             await exchange.reply(200, framing.RESPONSE_HEADERS, body, _OK_TRAILERS)
         except Exception as error:  # noqa: BLE001 - the answer is its status
             failure = framing.error_response(error, exchange.target)
             await exchange.reply(200, framing.RESPONSE_HEADERS, failure.body, failure.trailers)
 
-    def _record(self, run: DirectRun, api: str, start_s: float) -> None:
-        if self._recorder.is_active:
-            name, seconds = run.servable.name, perf_counter() - start_s
-            self._recorder.inference_finished(name, api, seconds)
-            if api != "Predict":
-                self._recorder.examples_classified(name, run.rows)
-            self._recorder.request_succeeded(name, api, "GRPC", seconds)
+    def _record(self, model: str, api: str, rows: int, start_s: float) -> None:
+        seconds = perf_counter() - start_s
+        self._recorder.inference_finished(model, api, seconds)
+        if api != "Predict":
+            self._recorder.examples_classified(model, rows)
+        self._recorder.request_succeeded(model, api, "GRPC", seconds)
 
 
 def _result_writer(servable: Servable, task: BoundTask) -> Write:

@@ -72,33 +72,24 @@ class _Entry:
 
 
 class CachedRequest:
-    """A request whose prefix is in the cache. `values` are the bytes after the prefix."""
+    """A request whose prefix is in the cache.
 
-    __slots__ = ("_entry", "values")
+    Attributes:
+        model_spec: the ModelSpec message of the request.
+        model: the model that the request names.
+        kind: how the values become an array. The signature that the request names is its `signature`.
+        values: the bytes after the prefix.
+    """
+
+    __slots__ = ("kind", "model", "model_spec", "values")
 
     def __init__(self, entry: _Entry, values: bytes) -> None:
-        self._entry, self.values = entry, values
-
-    @property
-    def model_spec(self) -> protos.ModelSpec:
-        """The ModelSpec message of the request."""
-        return self._entry.model_spec
-
-    @property
-    def model(self) -> ModelRef:
-        """The model that the request names."""
-        return self._entry.model
-
-    @property
-    def kind(self) -> ValuesKind:
-        """How the values become an array. The signature that the request names is its `signature`."""
-        return self._entry.kind
+        self.model_spec, self.model, self.kind, self.values = entry.model_spec, entry.model, entry.kind, values
 
     @property
     def inputs(self) -> Mapping[str, np.ndarray]:
         """The input by its name."""
-        kind = self._entry.kind
-        return {kind.alias: kind.array(self.values)}
+        return {self.kind.alias: self.kind.array(self.values)}
 
 
 class PredictRequestCache:

@@ -64,9 +64,11 @@ def float_response(
     outputs: Sequence[tuple[tuple[int, ...], bytes]],
 ) -> bytes:
     """The response, in gRPC's frame, of float outputs: the shape of each, and its values as they are in memory."""
-    if len(outputs) == 1 and (values := outputs[0][1]):  # as below, in half of the time
-        prefix, spec = _float_prefix(aliases[0], outputs[0][0]), _model_spec(name, version, signature)
-        return b"".join((frame_prefix(len(prefix) + len(values) + len(spec)), prefix, values, spec))
+    if len(outputs) == 1:  # as below, in a third of the time
+        shape, values = outputs[0]
+        if values:
+            start, end = _around_floats(name, version, signature, aliases[0], shape)
+            return b"".join((start, values, end))
     arrays = [np.ndarray(shape, np.float32, values) for shape, values in outputs]
     return predict_response(name, version, signature, dict(zip(aliases, arrays, strict=True)), as_content=False)
 
@@ -185,6 +187,13 @@ def _float_prefix(alias: str, shape: tuple[int, ...]) -> bytes:
     size = math.prod(shape) * _FLOAT_BYTES
     tensor = _head(dtypes.FLOAT, shape) + _FLOAT_VAL + encode_varint(size)
     return _entry_prefix(alias, len(tensor) + size) + tensor
+
+
+@lru_cache(_MAX_CACHED)
+def _around_floats(name: str, version: int, signature: str, alias: str, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
+    """All bytes before and after the values of the only output of a response, if it is of floats and not empty."""
+    prefix, spec = _float_prefix(alias, shape), _model_spec(name, version, signature)
+    return frame_prefix(len(prefix) + math.prod(shape) * _FLOAT_BYTES + len(spec)) + prefix, spec
 
 
 def _entry_prefix(alias: str, tensor_size: int) -> bytes:

@@ -32,8 +32,7 @@ from tfsctl.server.status import Code, ServingError
 _POINTER, _INT64 = c.c_void_p, c.c_int64
 TSTRING_BYTES = 24
 _STRING = dtypes.STRING.number
-_SMALL_BYTES, _LARGE_BYTES, _PIECE_STRINGS = 8 * 1024, 512 * 1024, 1024
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_SMALL_BYTES, _LARGE_BYTES, _MAX_MESSAGE_BYTES, _PIECE_STRINGS = 8 * 1024, 512 * 1024, 64 * 1024 * 1024, 1024
 
 
 class Buffer(c.Structure):
@@ -153,6 +152,7 @@ def gil_released() -> c.CDLL:
     return _library(c.CDLL)
 
 
+@lru_cache(maxsize=None)
 def gil_held() -> c.CDLL:
     """The library for calls that take less than a microsecond: no other Python thread runs during a call."""
     return _library(c.PyDLL)
