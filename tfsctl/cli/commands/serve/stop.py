@@ -39,7 +39,6 @@ def stop(
       tfsctl stop amazon_review house_price
       tfsctl stop --all
     """
-    from tfsctl.engines.planning import server_control
     from tfsctl.engines.registry import fleet
 
     if stop_all and names:
@@ -47,6 +46,8 @@ def stop(
             "--all and server names cannot be used together", hint=f"run tfsctl stop {shlex.join(names)}"
         )
     chosen = fleet.servers() if stop_all else fleet.choose_all(names or (), "stop")
+    from tfsctl.engines.planning import server_control  # not needed to find that there is no such server
+
     stopped: list[str] = []
     failure: TfsctlError | None = None
     for each in chosen:
