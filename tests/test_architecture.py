@@ -99,7 +99,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "server": [
         {"status", "request_context"},
         {"process", "monitoring", "memory_budget"},
-        {"limits", "request_log", "held_bytes", "gzip_bodies"},
+        {"limits", "request_log", "held_bytes", "gzip_bodies", "request_body", "short_reads"},
         {"config", "runtime", "worker_threads"},
         {"execution"},
         {"batching"},

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -288,6 +289,24 @@ class Client:
             length = min(size, max(0, self.server_room(stream)), len(body) - at)
             self.send(frame(Kind.DATA, END_STREAM * (end and at + length == len(body)), stream, body[at : at + length]))
             at += length
+
+    def send_bodies(self, bodies: Mapping[int, bytes]) -> None:
+        """Send the bodies of several streams at once, as the server's windows allow."""
+        left = dict(bodies)
+        while left:
+            self.wait(partial(self._has_room, tuple(left)))
+            rest = {stream: self.send_what_fits(stream, body) for stream, body in left.items()}
+            left = {stream: body for stream, body in rest.items() if body}
+
+    def _has_room(self, streams: Iterable[int]) -> bool:
+        return any(self.server_room(stream) > 0 for stream in streams)
+
+    def send_what_fits(self, stream: int, body: bytes) -> bytes:
+        """Send as much of a body as the server's windows allow now. Returns the rest; the stream ends if there is none."""
+        room = max(0, self.server_room(stream))
+        if room:
+            self.send_body(stream, body[:room], end=room >= len(body))
+        return body[room:]
 
     def server_room(self, stream: int) -> int:
         """How much the server takes on this stream now."""

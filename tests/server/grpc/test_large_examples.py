@@ -21,7 +21,7 @@ from tfsctl.server.grpc.examples_response import (
     serialized_spec,
 )
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, ExamplesRequest, parse_in_pieces, parse_request
-from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
+from tfsctl.server.request_body import GRPC_PREFIX_BYTES
 from tfsctl.server.signatures.examples import ClassRows, ValueRows
 from tfsctl.server.signatures.serialized_input import (
     SerializedInput,

@@ -14,11 +14,12 @@ from http2_client import PREFACE, settings
 from ports import HOST, free_ports
 from waiting import PATIENCE_S
 
-from tfsctl.server.http.exchange import ClientGoneError, Exchange
+from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.http.http1 import Http1Connection
 from tfsctl.server.http.http2 import Http2Connection
 from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.http.timeouts import within
+from tfsctl.server.request_body import ClientGoneError
 
 _ITERATIONS = 100  # of the event loop
 

@@ -25,14 +25,9 @@ from tfsctl.rollout.recording.served_signatures import ServedSignatures
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS
 from tfsctl.server.grpc.request_log_entry import prediction_log as grpc_log
-from tfsctl.server.http.exchange import (
-    GRPC_PREFIX_BYTES,
-    BodyTimeoutError,
-    BodyTooLargeError,
-    ClientGoneError,
-    Exchange,
-)
+from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.memory_budget import BudgetExceededError
+from tfsctl.server.request_body import GRPC_PREFIX_BYTES, BodyTimeoutError, BodyTooLargeError, ClientGoneError
 from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, read_clocks
 from tfsctl.server.rest.request_log_entry import prediction_log as rest_log
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError

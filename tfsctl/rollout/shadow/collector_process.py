@@ -23,15 +23,10 @@ from tfsctl.rollout.shadow.copied_request import GRPC_PREDICT, CopiedRequest, No
 from tfsctl.rollout.shadow.request_queue import RequestQueue
 from tfsctl.rollout.shadow.shadow_state import ShadowProgress
 from tfsctl.rollout.shadow.shadow_statistics import ShadowStatistics
-from tfsctl.server.http.exchange import (
-    BodyTimeoutError,
-    BodyTooLargeError,
-    ClientGoneError,
-    Exchange,
-    Pairs,
-)
+from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.memory_budget import BudgetExceededError
+from tfsctl.server.request_body import BodyTimeoutError, BodyTooLargeError, ClientGoneError
 
 THREADS = 4
 HEARTBEAT_S = 0.5  # between two writes of the progress

@@ -16,20 +16,13 @@ from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.api import RELOAD_PATH
 from tfsctl.server.grpc.direct_calls import DIRECT_PATHS
-from tfsctl.server.http.exchange import (
-    GRPC_PREFIX_BYTES,
-    SMALL_RESPONSE_BYTES,
-    BodyTimeoutError,
-    BodyTooLargeError,
-    ClientGoneError,
-    Exchange,
-    Pairs,
-)
+from tfsctl.server.http.exchange import SMALL_RESPONSE_BYTES, Exchange, Pairs
 from tfsctl.server.http.timeouts import within
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
+from tfsctl.server.request_body import GRPC_PREFIX_BYTES, BodyTimeoutError, BodyTooLargeError, ClientGoneError
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import results as json_results
 from tfsctl.server.rest.response import JSON, RestResponse
@@ -170,7 +163,7 @@ class Application:
         except BodyTimeoutError:
             return RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
         except asyncio.TimeoutError:
-            if not exchange.has_all:
+            if not (exchange.has_all or exchange.waited_s):
                 self.recorder.request_rejected("body_timeout")
                 return RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
             return RestResponse(504, json_results.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
@@ -195,14 +188,15 @@ class Application:
             if exchange.target == RELOAD_PATH:
                 response = await self._answer_reload(exchange)
             else:
-                body = await exchange.body(self._max_framed_bytes, is_framed=True)
+                deadline_s = None if exchange.has_all else framing.read_deadline(exchange.headers)
+                body = await exchange.body(self._max_framed_bytes, is_framed=True, deadline_s=deadline_s)
                 response = await self._server.grpc.answer(exchange.target, exchange.headers, body)
             trailers = _OK_TRAILERS if response.code is Code.OK else response.trailers
             await exchange.reply(200, framing.RESPONSE_HEADERS, response.body, trailers)
         except BodyTooLargeError as error:
             message = _too_large(error, self._max_message_bytes)
             await _send_grpc(framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, message), exchange)
-        except BudgetExceededError as error:
+        except ServingError as error:  # of the body; the answer has its own
             await _send_grpc(framing.GrpcResponse(b"", error.code, error.message), exchange)
         except BodyTimeoutError:
             await _send_grpc(framing.GrpcResponse(b"", Code.DEADLINE_EXCEEDED, _SLOW_BODY), exchange)

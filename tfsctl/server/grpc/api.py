@@ -35,9 +35,9 @@ from tfsctl.server.grpc.predict_codec import codec_for
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, DecodedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, value_bytes
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
-from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.request_body import GRPC_PREFIX_BYTES
 from tfsctl.server.request_context import charge_memory, is_alone, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from tfsctl.server.gzip_bodies import decompress
-from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, Pairs
+from tfsctl.server.http.exchange import Pairs
 from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
+from tfsctl.server.request_body import GRPC_PREFIX_BYTES
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tfsctl.server.grpc.framing import BAD_MESSAGE, RESPONSE_HEADERS, GrpcResponse, frame, unframe
-from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, ClientGoneError, Exchange
+from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.http.timeouts import within
 from tfsctl.server.limits import KIB
+from tfsctl.server.request_body import GRPC_PREFIX_BYTES, ClientGoneError
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)

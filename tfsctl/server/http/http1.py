@@ -7,13 +7,11 @@ waits. Bytes of a body are never looked at as anything else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
 from tfsctl.server.held_bytes import HeldBytes
 from tfsctl.server.http import request_head_cache
-from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
 from tfsctl.server.http.http1_request import Request, refusal
 from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
@@ -24,11 +22,13 @@ from tfsctl.server.http.timeouts import (
     LATE_FIN_S,
     Linger,
     WriteStall,
+    arrives_too_slowly,
     half_closed_error,
-    is_slow_body,
 )
 from tfsctl.server.limits import Limits
-from tfsctl.server.memory_budget import BudgetExceededError
+from tfsctl.server.memory_budget import SMALL_BODY_BYTES, BudgetExceededError
+from tfsctl.server.request_body import BodyTimeoutError
+from tfsctl.server.short_reads import ShortReader
 
 _LARGE_HEAD_BYTES = 4096  # a head from here on is counted in the memory budget
 _MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
@@ -42,22 +42,18 @@ class Http1Connection(asyncio.Protocol):
     """One client's connection."""
 
     def __init__(self, state: ListenerState, limits: Limits, port: int | None, peer: str) -> None:
-        self.state, self.loop, self.port, self._peer = state, state.loop, port, peer
-        self._limits = limits
+        self.state, self.loop, self.port, self._peer, self._limits = state, state.loop, port, peer, limits
         self._max_requests = 1 if state.is_draining else limits.max_requests_per_connection
         self._buffer = bytearray()  # bytes that have arrived and are not parsed
         self._partial_head = HeldBytes(state.budget)
         self._searched = 0  # bytes of the buffer in which the end of a head was looked for
         self._current: Request | None = None
         self._is_in_body = False  # the body of the current request has not arrived completely
-        self._body_left = 0  # bytes of it
-        self._turn_bytes = 0  # of bodies, since others had their turn
+        self._body_left = self._turn_bytes = 0  # bytes of it; those read of bodies since others had their turn
         self._chunks: ChunkDecoder | None = None  # of it, if it is chunked
-        self._requests = 0
+        self._requests = self._pauses = 0
         self._refusal: HTTPStatus | None = None  # answered before the connection closes
-        self._is_closing = False
-        self._has_eof = False  # the client sends no more
-        self._pauses = 0
+        self._is_closing = self._has_eof = self._reads_short = False  # EOF: the client sends no more
         self._writable: asyncio.Future[None] | None = None
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
@@ -78,19 +74,19 @@ class Http1Connection(asyncio.Protocol):
             if not self._buffer:
                 self._head_since_s = self.heard_s = self.loop.time()
                 found = request_head_cache.find(data)
-                if found is not None:
+                if found is not None and len(found[1]) <= SMALL_BODY_BYTES:
                     self._serve_known(*found)
                     return
         elif self._is_in_body and not self._buffer and len(data) < self._body_left:
             self._body_left -= len(data)
-            self._add_to_body(data)
+            self._add_to_body(self._current, data)
             return
         self.heard_s = self.loop.time()
         self._buffer += data
         self._parse()
 
     def _serve_known(self, head: RequestHead, body: bytes) -> None:
-        """Serve a whole request whose head was parsed before."""
+        """Serve a whole small request whose head was parsed before."""
         request = self._current = Request(self, head)
         if body:
             request.add(body)
@@ -136,22 +132,20 @@ class Http1Connection(asyncio.Protocol):
         self.state.disconnected(self, self._peer)
         if self._current is not None:
             self._current.cancel()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self.resume_writing()
 
     def check_timeouts(self, now_s: float) -> None:
         """Close the connection if the client is too slow, or has been idle or connected for too long."""
         limits, current = self._limits, self._current
         if self._is_closing:
             return
-        if self._stall is None:
-            self._stall = WriteStall(self._transport)
+        self._stall = self._stall or WriteStall(self._transport)
         if self._stall.lasts(now_s, limits.write_stall_timeout_s):
             self.state.recorder.request_rejected("write_stall_timeout")
             self._transport.abort()
         elif current is not None:
             is_arriving = self._is_in_body and not current.is_streaming
-            if is_arriving and is_slow_body(limits, now_s - current.started_s, current.size):
+            if is_arriving and arrives_too_slowly(limits, current, now_s - current.started_s):
                 self.state.recorder.request_rejected("body_timeout")
                 current.refuse_body(BodyTimeoutError())
             if limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s:
@@ -192,11 +186,13 @@ class Http1Connection(asyncio.Protocol):
                     return
         except BadRequestError as error:
             self._refuse(error.status)
+        except BudgetExceededError:  # for a head
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _read_head(self) -> bool:
         """Read the head of the next request and start the request. Returns False if the head has not arrived completely.
 
-        Raises BadRequestError.
+        Raises BadRequestError, and BudgetExceededError for a large head.
         """
         buffer = self._buffer
         if buffer[0] == 0x0D:
@@ -208,7 +204,7 @@ class Http1Connection(asyncio.Protocol):
         if not end:
             self._searched = len(buffer)
             if len(buffer) > _LARGE_HEAD_BYTES:
-                self._hold(self._partial_head.resize, len(buffer))
+                self._partial_head.resize(len(buffer))
             return False
         raw, self._searched = bytes(buffer[:end]), 0
         del buffer[:end]
@@ -218,10 +214,14 @@ class Http1Connection(asyncio.Protocol):
         request = Request(self, head)
         if len(raw) > _LARGE_HEAD_BYTES:
             self._partial_head.resize(0)
-            self._hold(request.charge, len(raw))
+            request.charge(len(raw))
         self._current = request
         length = head.length or 0
-        if not head.is_chunked and len(buffer) >= length:
+        if length > SMALL_BODY_BYTES:
+            request.expect_body(length, buffered=min(length, len(buffer)))
+        elif self._reads_short != head.is_chunked:
+            self._read_short(is_short=head.is_chunked)
+        if not head.is_chunked and len(buffer) >= length and not request.waits_for_memory:
             if length:
                 request.add(bytes(buffer[:length]))
                 del buffer[:length]
@@ -235,17 +235,12 @@ class Http1Connection(asyncio.Protocol):
         self._read_body()
         return True
 
-    @staticmethod
-    def _hold(reserve: Callable[[int], None], size: int) -> None:
-        """Count bytes of a head in the memory budget. Raises BadRequestError if they are too many."""
-        try:
-            reserve(size)
-        except BudgetExceededError:
-            raise BadRequestError(HTTPStatus.SERVICE_UNAVAILABLE) from None
-
     def _read_body(self) -> bool:
         """Read the body of the current request. Returns whether it has arrived completely. Raises BadRequestError."""
         request, buffer = cast("Request", self._current), self._buffer
+        if request.waits_for_memory:
+            self._pause(_MEMORY)
+            return False
         if self._chunks is None:
             part = bytes(buffer[: self._body_left])
             del buffer[: len(part)]
@@ -259,33 +254,32 @@ class Http1Connection(asyncio.Protocol):
                 self._pause(_OTHERS_TURN)
                 self.loop.call_soon(self._continue_parsing)
         if part:
-            self._add_to_body(part)
+            self._add_to_body(request, part)
         if is_complete:
             self._is_in_body = False
-            self.state.budget.stop_waiting(self)
             self._resume(_UNCONSUMED_BODY | _MEMORY)
             request.end()
         return is_complete
 
     def _continue_parsing(self) -> None:
-        """Parse the bytes that were left for another iteration of the event loop."""
-        self._resume(_OTHERS_TURN)
+        """Parse the bytes that were left for later, and read on if they are few then."""
+        self._resume(_OTHERS_TURN | _MEMORY)
         self._parse()
         self._end_truncated_request()
+        if self._pauses & _PIPELINED and len(self._buffer) <= _MAX_PIPELINED_BYTES:
+            self._resume(_PIPELINED)
 
     def _end_truncated_request(self) -> None:
         """Cancel a request whose body will never be complete, because its client sends no more."""
-        is_parsed = not self._pauses & _OTHERS_TURN
+        is_parsed = not self._pauses & (_OTHERS_TURN | _MEMORY)
         if self._has_eof and self._is_in_body and is_parsed and self._current is not None:
             self._current.cancel()
 
-    def _add_to_body(self, part: bytes) -> None:
-        request = cast("Request", self._current)
+    def _add_to_body(self, request: Request, part: bytes) -> None:
         request.add(part)
         if request.unconsumed > _MAX_UNCONSUMED_BYTES:
             self._pause(_UNCONSUMED_BODY)
-        connections = len(self.state.connections)
-        if self.state.budget.must_wait(self, request.held, self._resume_for_memory, connections=connections):
+        if request.waits_for_memory:
             self._pause(_MEMORY)
         self._turn_bytes += len(part)
         if self._turn_bytes > MAX_TURN_BYTES and not self._pauses & _OTHERS_TURN:
@@ -293,12 +287,20 @@ class Http1Connection(asyncio.Protocol):
             self._pause(_OTHERS_TURN)
             self.loop.call_soon(self._continue_parsing)
 
-    def _resume_for_memory(self) -> None:
-        self._resume(_MEMORY)
+    def on_memory_granted(self) -> None:
+        """More of the body may be read."""
+        if self._reads_short:
+            self._read_short(is_short=False)
+        if self._pauses & _MEMORY:
+            self.loop.call_soon(self._continue_parsing)
+
+    def _read_short(self, *, is_short: bool) -> None:
+        self._reads_short = is_short
+        self._transport.set_protocol(ShortReader(self) if is_short else self)
 
     def on_body_consumed(self, request: Request) -> None:
         """The application has taken a part of the body: read more of it."""
-        if self._pauses & _UNCONSUMED_BODY and request.unconsumed <= _MAX_UNCONSUMED_BYTES:
+        if request.unconsumed <= _MAX_UNCONSUMED_BYTES:
             self._resume(_UNCONSUMED_BODY)
 
     def _pause(self, reason: int) -> None:
@@ -332,12 +334,11 @@ class Http1Connection(asyncio.Protocol):
             else:
                 self._close_soon()
             return
+        if request.size > SMALL_BODY_BYTES:
+            self._read_short(is_short=True)
         if self._buffer:
             self._head_since_s = self.heard_s = self.loop.time()
-            self._parse()
-            self._end_truncated_request()
-            if self._pauses & _PIPELINED and len(self._buffer) <= _MAX_PIPELINED_BYTES:
-                self._resume(_PIPELINED)
+            self._continue_parsing()
         if self._has_eof and self._current is None and not self._is_closing:
             self._close_soon()
 

@@ -44,6 +44,9 @@ class RequestOwner(Protocol):
     def on_body_consumed(self, request: Request) -> None:
         """The application has taken a part of the body."""
 
+    def on_memory_granted(self) -> None:
+        """More of the body may be read."""
+
     def on_done(self, request: Request) -> None:
         """The application is done with the request."""
 
@@ -106,9 +109,21 @@ class Request(Exchange):
 
     def _on_consumed(self, size: int) -> None:
         if self._expects_continue and not self.has_begun and not self.has_all and not size:
+            self._ask_for_body()
+        self._owner.on_body_consumed(self)
+
+    def _ask_for_body(self) -> None:
+        """Tell a client that waits with the body to send it, as soon as there is memory for it."""
+        if not self.waits_for_memory:
             self._expects_continue = False
             self._owner.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._owner.on_body_consumed(self)
+
+    def on_memory_granted(self, size: int) -> None:
+        """More of the body may be read."""
+        del size
+        if self._expects_continue and self._is_consuming and not self.has_begun:
+            self._ask_for_body()
+        self._owner.on_memory_granted()
 
     @property
     def _tasks(self) -> Tasks:

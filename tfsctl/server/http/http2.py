@@ -8,16 +8,16 @@ from typing import cast
 from tfsctl.server.config.addresses import is_on_this_machine
 from tfsctl.server.held_bytes import HeldBytes
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.frame_reader import FrameReader
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 from tfsctl.server.http.hpack_cache import HeaderBlockReader, MalformedRequestError
 from tfsctl.server.http.http2_sending import Sender
-from tfsctl.server.http.http2_stream import WINDOW_BYTES, Stream
+from tfsctl.server.http.http2_stream import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, Stream
 from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
-from tfsctl.server.http.timeouts import Linger, WriteStall, is_slow_body
+from tfsctl.server.http.timeouts import Linger, WriteStall, arrives_too_slowly
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import BudgetExceededError
+from tfsctl.server.request_body import BodyTimeoutError
 
 _REMEMBERED_RESETS = 4096
 _LARGE_BLOCK_BYTES = 4096  # header blocks and incomplete frames from here on are counted in the memory budget
@@ -37,7 +37,7 @@ class Http2Connection(asyncio.Protocol):
         self.out = Sender(state.loop, self._streams)
         self._new_streams: list[Stream] = []  # opened by the frames that are being read, and not started yet
         self._last_stream = self._requests = 0
-        self._window = WINDOW_BYTES  # how much DATA the client may still send
+        self._window = CONNECTION_WINDOW_BYTES  # how much DATA the client may still send
         self._unreturned_credit = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self._is_closing = False
         self._takes_streams = True
@@ -46,7 +46,7 @@ class Http2Connection(asyncio.Protocol):
         self._pinged_s: float | None = None
         self._incomplete_since_s: float | None = None
         self._partial = HeldBytes(state.budget)  # incomplete frames and header blocks
-        self._is_yielding = self._waits_for_memory = False
+        self._is_yielding = False
         self._turn_bytes = 0  # read since others had their turn
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
@@ -57,11 +57,11 @@ class Http2Connection(asyncio.Protocol):
         self._opened_s = self.heard_s = self._idle_since_s = self.loop.time()
         settings = {
             frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
-            frames.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
+            frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
             frames.MAX_FRAME_SIZE: frames.OUR_FRAME_BYTES,
             frames.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
         }
-        more = WINDOW_BYTES - frames.DEFAULT_WINDOW
+        more = CONNECTION_WINDOW_BYTES - frames.DEFAULT_WINDOW
         self._transport.write(frames.settings(settings) + frames.window_update(0, more))
         self.state.connections.add(self)
         if self.state.is_draining:
@@ -95,9 +95,6 @@ class Http2Connection(asyncio.Protocol):
                     stream.on_served()  # it was reset by the bytes that opened it
                 else:
                     self.state.tasks.start(stream, is_only=is_only)
-        budget = self.state.budget
-        if budget.used > budget.tight_at:
-            self._wait_for_memory()
 
     def _hold_incomplete(self) -> None:
         """Note when an incomplete frame or header block began, and count it if it is large."""
@@ -124,21 +121,8 @@ class Http2Connection(asyncio.Protocol):
             self.data_received(b"")
             self._resume_reading()
 
-    def _wait_for_memory(self) -> None:
-        """Read no more for now if the requests of this connection hold more than their share."""
-        held = sum(stream.held for stream in self._streams.values())
-        connections = len(self.state.connections)
-        must_wait = self.state.budget.must_wait(self, held, self._resume_for_memory, connections=connections)
-        if must_wait and not self._waits_for_memory:
-            self._waits_for_memory = True
-            self._transport.pause_reading()
-
-    def _resume_for_memory(self) -> None:
-        self._waits_for_memory = False
-        self._resume_reading()
-
     def _resume_reading(self) -> None:
-        if not (self._is_yielding or self._waits_for_memory or self.out.is_paused or self._transport.is_closing()):
+        if not (self._is_yielding or self.out.is_paused or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -200,7 +184,7 @@ class Http2Connection(asyncio.Protocol):
         longest_s = self._limits.write_stall_timeout_s
         for stream in list(self._streams.values()):
             is_arriving = not (stream.has_all or stream.is_streaming)
-            if is_arriving and is_slow_body(self._limits, now_s - stream.started_s, stream.size):
+            if is_arriving and arrives_too_slowly(self._limits, stream, now_s - stream.started_s):
                 self.state.recorder.request_rejected("body_timeout")
                 stream.refuse_body(BodyTimeoutError())
             if longest_s is not None and stream.is_stalled(now_s, longest_s):
@@ -363,7 +347,7 @@ class Http2Connection(asyncio.Protocol):
     def return_credit(self, size: int) -> None:
         """Let the client send that many bytes more on the connection."""
         self._unreturned_credit += size
-        if self._unreturned_credit >= WINDOW_BYTES // 2 and not self._is_closing:
+        if self._unreturned_credit >= CONNECTION_WINDOW_BYTES // 2 and not self._is_closing:
             self.out.write(frames.window_update(0, self._unreturned_credit))
             self._window += self._unreturned_credit
             self._unreturned_credit = 0
@@ -385,7 +369,7 @@ class Http2Connection(asyncio.Protocol):
         """The application is done with the stream, and has left that many bytes of the body."""
         self._streams.pop(stream.number, None)
         self._unreturned_credit += unconsumed
-        if self._unreturned_credit >= WINDOW_BYTES // 2:
+        if self._unreturned_credit >= CONNECTION_WINDOW_BYTES // 2:
             self.return_credit(0)
         if self.out.blocked:
             self.out.forget(stream.number)
@@ -393,5 +377,3 @@ class Http2Connection(asyncio.Protocol):
             self._idle_since_s = self.loop.time()
         if not self._takes_streams:
             self._close_if_done()
-        if self.state.budget.waiting:
-            self.state.budget.stop_waiting(self)

@@ -11,9 +11,12 @@ from tfsctl.server.http.frames import ErrorCode
 from tfsctl.server.http.http2_sending import Sender
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
+from tfsctl.server.memory_budget import SMALL_BODY_BYTES
 
-WINDOW_BYTES = 16 * 1024 * 1024
-"""Of each stream and of the connection, for requests: a large tensor should not wait for window updates."""
+CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
+"""For the requests of all streams, which hold no more than their own windows allow."""
+STREAM_WINDOW_BYTES = SMALL_BODY_BYTES
+"""Of each stream at first. It grows by the memory that is reserved for the body, as soon as the body shows its size."""
 _MAX_AT_ONCE_BYTES = 1024 * 1024  # of one response, before the other streams have their turn
 _PROGRESS_BYTES = 64 * 1024  # sent at once, they show that the client reads
 
@@ -74,7 +77,7 @@ class Stream(Exchange):
         self.number = number
         self._body_left = head.length
         self.credit = 0
-        self.window = WINDOW_BYTES
+        self.window = STREAM_WINDOW_BYTES
         self._unreturned_credit = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self.is_over = False
         self.started_s = owner.heard_s
@@ -101,23 +104,30 @@ class Stream(Exchange):
 
     def receive_padding(self, size: int) -> None:
         """Take bytes that count for flow control only."""
-        self._on_consumed(size)
+        self._owner.return_credit(size)
+        self._return_credit(size)
 
     def end_request(self) -> None:
         """The body is complete."""
         if self._body_left:
             self.reset(ErrorCode.PROTOCOL_ERROR)  # less than its Content-Length
             return
-        self.has_all = True
-        if self._waiter is not None:
-            self._wake()
+        self.end()
 
     def _on_consumed(self, size: int) -> None:
         self._owner.return_credit(size)
-        if self._error is not None:
-            return  # nobody takes more of this body
+        if self.is_streaming:  # otherwise the window grows by memory that is reserved
+            self._return_credit(size)
+
+    def on_memory_granted(self, size: int) -> None:
+        """Let the client send so many more bytes of the body."""
+        self._return_credit(size, at_least=0)
+
+    def _return_credit(self, size: int, *, at_least: int = STREAM_WINDOW_BYTES // 2) -> None:
+        """Let the client send so many more bytes, with one WINDOW_UPDATE for `at_least` bytes if its window is not low."""
         self._unreturned_credit += size
-        if self._unreturned_credit >= WINDOW_BYTES // 2 and not (self.is_over or self.has_all):
+        is_due = self._unreturned_credit >= at_least or self.window < at_least
+        if is_due and self._error is None and not (self.is_over or self.has_all):
             self._out.write(frames.window_update(self.number, self._unreturned_credit))
             self.window += self._unreturned_credit
             self._unreturned_credit = 0

@@ -24,11 +24,13 @@ from tfsctl.server.limits import Limits, default_held_bytes
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.process.shutdown import RunningRequests
+from tfsctl.server.short_reads import ShortReader
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _STALL_CHECK_S = 0.02
+_MEMORY_CHECK_S = 1.0
 _STALL_S = 0.002  # a shorter wait is not a stall
 _CLOSE_S = 5.0  # for what was written to be sent
 _JOIN_S = 60.0  # for another process to listen on the ports that it is to take over
@@ -75,13 +77,15 @@ class Listener:
         )
         if recorder is not None:
             recorder.add_gauge("connections", lambda: len(self.state.connections))
-            recorder.add_gauge("held_bytes", lambda: budget.used)
+            recorder.add_gauge("held_bytes", lambda: budget.used + budget.beginnings)
             recorder.add_gauge("max_held_bytes", lambda: budget.limit)
+            recorder.add_gauge("bodies_waiting_for_memory", lambda: budget.waiting)
         self._addresses = addresses
         self._servers: list[asyncio.AbstractServer] = []
         self._sockets: list[socket.socket] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._memory_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Listen, and accept connections from here on. Raises OSError, and then listens nowhere.
@@ -94,16 +98,18 @@ class Listener:
             undo.pop_all()
         self._sockets = [bound for bound in sockets if bound.family != socket.AF_UNIX]
         for address, bound in zip(self._addresses, sockets, strict=True):
-            accept = partial(_NewConnection, self.state, address.limits, None if address.path else address.port)
+            port = None if address.path else address.port
+            accept = partial(_accept, self.state, address.limits, port)
             create = loop.create_unix_server if address.path else loop.create_server
             self._servers.append(await create(accept, sock=bound, ssl=address.tls, backlog=_BACKLOG))
         self._check_timeouts()
+        self._check_memory()
         if self.state.recorder.is_active:
             self._watch_stalls(loop.time())
 
     async def stop(self) -> None:
         """Close every connection when what was written has been sent, within a few seconds."""
-        for timer in filter(None, (self._timer, self._stall_timer)):
+        for timer in filter(None, (self._timer, self._stall_timer, self._memory_timer)):
             timer.cancel()
         for server in self._servers:
             server.close()
@@ -156,6 +162,10 @@ class Listener:
         interval_s = min(address.limits.check_interval_s() for address in self._addresses)
         self._timer = loop.call_later(interval_s, self._check_timeouts)
 
+    def _check_memory(self) -> None:
+        self.state.budget.take_from_stalled()
+        self._memory_timer = self.state.loop.call_later(_MEMORY_CHECK_S, self._check_memory)
+
     def _watch_stalls(self, due_s: float) -> None:
         """Record how late this callback is called, which is how long another callback held the event loop."""
         loop = self.state.loop
@@ -164,6 +174,10 @@ class Listener:
             self.state.recorder.loop_stalled(now_s - due_s)
         due_s = now_s + _STALL_CHECK_S
         self._stall_timer = loop.call_at(due_s, self._watch_stalls, due_s)
+
+
+def _accept(state: ListenerState, limits: Limits, port: int | None) -> ShortReader:
+    return ShortReader(_NewConnection(state, limits, port))
 
 
 class _NewConnection(asyncio.Protocol):

@@ -58,8 +58,6 @@ class ListenerState:
         """Forget a connection, and count one less for its IP address."""
         self.connections.discard(connection)
         self.tasks.forget(connection)
-        if self.budget.waiting:
-            self.budget.stop_waiting(connection)
         if peer:
             self.peers[peer] -= 1
             if self.peers[peer] <= 0:

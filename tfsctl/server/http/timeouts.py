@@ -17,6 +17,7 @@ from traceback import clear_frames
 from typing import Any, TypeVar
 
 from tfsctl.server.limits import Limits
+from tfsctl.server.request_body import RequestBody
 from tfsctl.server.status import Code, ServingError
 
 _MIN_READ_BYTES = 64 * 1024  # that a client has to read in `write_stall_timeout_s`, if so much waits for it
@@ -40,6 +41,16 @@ async def within(timeout_s: float | None, work: Coroutine[Any, Any, _T]) -> _T:
     except BaseException as error:
         clear_frames(error.__traceback__)
         raise
+
+
+def arrives_too_slowly(limits: Limits, body: RequestBody, elapsed_s: float) -> bool:
+    """Whether a body that began before so many seconds arrives too slowly. The time that it waited for memory does not count.
+
+    A body that keeps others waiting for memory has to arrive within `body_grace_s`.
+    """
+    if body.waits_for_memory:
+        return False
+    return is_slow_body(limits, elapsed_s - body.waited_s, 0 if body.keeps_others_waiting else body.size)
 
 
 def is_slow_body(limits: Limits, elapsed_s: float, received: int) -> bool:
