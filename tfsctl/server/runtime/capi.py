@@ -282,18 +282,18 @@ def new_tensor(array: np.ndarray) -> int:
 
 def _write_strings(at: int, array: np.ndarray) -> None:
     """Write an array of bytes as TF_TStrings to the memory of a tensor."""
-    size = TSTRING_BYTES * array.size
-    c.memset(at, 0, size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
+    c.memset(at, 0, TSTRING_BYTES * array.size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
     copy = gil_held().TF_StringCopy
-    for part in (array.ravel(),) if array.size <= _PIECE_STRINGS else pieces(array, _PIECE_STRINGS):
+    is_one_piece = array.size <= _PIECE_STRINGS
+    for part in (array.ravel(),) if is_one_piece else pieces(array, _PIECE_STRINGS):
         for value in part.tolist():
-            size = len(value)
-            if size <= _LARGE_BYTES:
+            if (size := len(value)) <= _LARGE_BYTES:
                 copy(at, value, size)
             else:
                 gil_released().TF_StringCopy(at, value, size)
             at += TSTRING_BYTES
-        yield_to_loop()
+        if not is_one_piece:
+            yield_to_loop()
 
 
 def new_values_tensor(number: int, shape: tuple[int, ...], values: bytes) -> int:
