@@ -9,7 +9,7 @@ from ports import free_ports
 
 pytestmark = pytest.mark.server
 
-MAX_FILES = {"REST": 25, "gRPC": 22}
+MAX_FILES = {"REST": 21, "gRPC": 22}
 
 
 def test_a_request_enters_few_files() -> None:

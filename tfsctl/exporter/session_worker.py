@@ -93,7 +93,7 @@ class _NoQueue:
         """Refuse: warmup requests are run, not queued."""
         raise NotImplementedError
 
-    def answer_at_once(self, _codec: AloneCodec, _payload: bytes) -> None:
+    def answer_at_once(self, _codec: AloneCodec, _payload: object, _nbytes: int) -> None:
         """Every request would have to be submitted."""
 
     def cancel(self, run: PendingRun) -> None:

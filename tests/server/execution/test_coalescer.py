@@ -525,25 +525,25 @@ def test_a_request_may_be_answered_at_once_if_nothing_waits() -> None:
     async def work(harness: Harness) -> None:
         codec, answer = BytesDoubler(), harness.coalescer.answer_at_once
         number = PendingRun.of_payload(b"4", codec, rows=1, nbytes=1, may_merge=True, deadline_s=None)
-        assert answer(codec, b"4") is None
+        assert answer(codec, b"4", 1) is None
         await harness.make_quick()
-        assert answer(codec, b"4") is None
+        assert answer(codec, b"4", 1) is None
         number.is_alone, number.answer = True, asyncio.get_running_loop().create_future()
         harness.coalescer.submit(number)
         assert await number.answer == "8.0"
         harness.session.runs.clear()
-        assert answer(codec, b"4") == "8.0"
-        assert answer(codec, b"44") is None  # more bytes
+        assert answer(codec, b"4", 1) == "8.0"
+        assert answer(codec, b"44", 2) is None  # more bytes
         waiting = harness.submit(1.0)
-        assert answer(codec, b"4") is None
+        assert answer(codec, b"4", 1) is None
         await waiting.answer
         harness.coalescer._crashes.refused.add((X,))
-        assert answer(codec, b"4") is None
+        assert answer(codec, b"4", 1) is None
         harness.coalescer._crashes.refused.clear()
         assert harness.session.runs == [1, 1]
         harness.session.gate.clear()
         busy = await harness.occupy_threads()
-        assert answer(codec, b"4") is None
+        assert answer(codec, b"4", 1) is None
         harness.session.gate.set()
         await asyncio.gather(*[run.answer for run in busy])
 
@@ -558,7 +558,7 @@ def test_an_error_is_the_answer_of_a_request_that_is_answered_at_once() -> None:
         number.is_alone, number.answer = True, asyncio.get_running_loop().create_future()
         harness.coalescer.submit(number)
         await number.answer
-        assert isinstance(harness.coalescer.answer_at_once(codec, b"-4"), ServingError)
+        assert isinstance(harness.coalescer.answer_at_once(codec, b"-4", 2), ServingError)
 
     with_harness(work)
 

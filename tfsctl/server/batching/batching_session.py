@@ -84,7 +84,7 @@ class BatchingSession:
         for part, (start, end) in zip(parts, cuts, strict=True):
             queue.add(BatchTask(_rows(feeds, start, end), fetches, end - start, run.nbytes, deadline_s, part))
 
-    def answer_at_once(self, _codec: AloneCodec, _payload: bytes) -> None:
+    def answer_at_once(self, _codec: AloneCodec, _payload: object, _nbytes: int) -> None:
         """Every request has to be submitted."""
 
     def cancel(self, run: PendingRun) -> None:

@@ -113,11 +113,11 @@ class RequestCoalescer:
         if not self._debouncer.is_scheduled:
             self._debouncer.notify()
 
-    def answer_at_once(self, codec: AloneCodec, payload: bytes) -> object:
-        """As RunQueue says. Without a PendingRun, such a request takes a tenth less CPU time."""
+    def answer_at_once(self, codec: AloneCodec, payload: object, nbytes: int) -> object:
+        """As RunQueue says. Without a PendingRun, such a request takes a tenth less CPU time over gRPC."""
         if self.busy or self._formed_requests or self.queue.length or self._crashes.refused:
             return None
-        return self._loop_runs.answer_known(codec, payload, self._session, self._timing)
+        return self._loop_runs.answer_known(codec, payload, nbytes, self._session, self._timing)
 
     def cancel(self, run: PendingRun) -> None:
         """Remove a request that no caller waits for. A run that has begun continues."""
@@ -357,10 +357,8 @@ class RequestCoalescer:
         self._dispatch()
 
     def _outcome_alone(self, run: PendingRun, payload: object, *, timeout_ms: int) -> object:
-        """Run a request on this thread: its arrays, its codec's answer, or an error; None if the codec cannot convert it."""
+        """Run a request on this thread: its arrays, or an error; None if the codec cannot convert it."""
         try:
-            if run.answer_alone is not None and run.is_small and self._timing.runs_inline:
-                return self._timing.run_inline(partial(run.answer_alone, self._session, payload))
             arrays: Any = payload
             if run.codec is not None:
                 stacked = run.codec.decode([payload])

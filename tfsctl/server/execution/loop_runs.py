@@ -82,9 +82,10 @@ class LoopRuns:
             self._max_content_bytes, self._runs_since_long = max(_MIN_CONTENT_BYTES, nbytes // 2), 0
         return done
 
-    def answer_known(self, codec: AloneCodec, payload: bytes, session: Session, timing: RunTiming) -> object:
+    def answer_known(
+        self, codec: AloneCodec, payload: object, nbytes: int, session: Session, timing: RunTiming
+    ) -> object:
         """The answer of `codec.answer_alone`, or its exception. None if this run may not be on the loop."""
-        nbytes = len(payload)
         if not timing.is_quick or nbytes >= SMALL_BYTES or (codec.timing_key, nbytes.bit_length()) not in self._known:
             return None
         sizes = sizes_of(codec.fetches)

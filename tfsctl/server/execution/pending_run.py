@@ -53,10 +53,14 @@ class Codec(Protocol):
 
 
 class AloneCodec(Codec, Protocol):
-    """A codec that can also answer one request without arrays."""
+    """A codec that can also run one request, in fewer steps than a batch."""
 
-    def answer_alone(self, session: Session, payload: bytes) -> object:
-        """Run one request in this thread: its answer, or its outputs as a list of arrays."""
+    @property
+    def answer_alone(self) -> Callable[[Session, Any], object]:
+        """Runs the payload of one request in this thread, and returns its answer, or its outputs as a list of arrays.
+
+        Returns None if the payload cannot be converted this way: the request has to be submitted.
+        """
 
 
 class PendingRun:
@@ -71,7 +75,6 @@ class PendingRun:
 
     __slots__ = (
         "answer",
-        "answer_alone",
         "client",
         "codec",
         "deadline_s",
@@ -110,8 +113,6 @@ class PendingRun:
         self.key: object = merge_key or codec or (*feeds, *fetches)
         """Equal for requests that may be in one batch."""
         self.answer: asyncio.Future[Any]
-        self.answer_alone: Callable[[Session, Any], object] | None = None
-        """Runs the payload alone in this thread and returns the codec's answer. None: it is run like a batch of one."""
         self.is_queued = False
         """Whether it is in a FairQueue."""
         self.is_waiting = False

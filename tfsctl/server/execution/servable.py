@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol
 
-from tfsctl.server.execution.pending_run import AloneCodec, Codec, PendingRun
+from tfsctl.server.execution.pending_run import AloneCodec, Codec, PendingRun, encode_answers
+from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.request_context import current_request
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 
@@ -32,7 +33,7 @@ class RunQueue(Protocol):
     def submit(self, run: PendingRun) -> None:
         """Queue a request. Raises ServingError if it is refused."""
 
-    def answer_at_once(self, codec: AloneCodec, payload: bytes) -> object:
+    def answer_at_once(self, codec: AloneCodec, payload: object, nbytes: int) -> object:
         """Run a request that is alone, on this thread, if it need not wait. Only if `accepts_codecs`.
 
         Returns its answer, its outputs as a list of arrays, an exception, or None if it has to be submitted.
@@ -143,9 +144,14 @@ class Servable:
         if self._drained is not None and not self._in_flight:
             self._drained.set()
 
-    def answer_at_once(self, codec: AloneCodec, payload: bytes) -> object:
+    def answer_at_once(self, codec: AloneCodec, payload: object, nbytes: int) -> object:
         """Run a request that is alone, as `answer_at_once` of the RunQueue does. Nothing waits, so `drain` need not know."""
-        return self._queue.answer_at_once(codec, payload)
+        return self._queue.answer_at_once(codec, payload, nbytes)
+
+    def encode(self, run: PendingRun, codec: Codec, outputs: Arrays) -> None:
+        """Answer a request whose run has ended. The session is not closed before `finish`."""
+        self._in_flight += 1
+        encode_answers([run], codec, Stack.of_requests([outputs]))
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run the graph on this thread, regardless of the queue, and return the fetched arrays, in order."""
@@ -193,17 +199,28 @@ class DirectRun(PendingRun):
     is_done: bool
     """Whether it has an outcome, or the client has left."""
 
-    def begin(self, exchange: DirectExchange, servable: Servable, finish: Callable[[DirectRun, Any], object]) -> None:
+    def begin(
+        self,
+        exchange: DirectExchange,
+        servable: Servable,
+        finish: Callable[[DirectRun, Any], object],
+        *,
+        outputs: Arrays | None = None,
+    ) -> None:
         """Queue the run. `finish` is called with its outcome, possibly before this returns, unless the client leaves.
 
-        `finish` has to send the response. The outcome is the arrays or the codec's answer, or an exception.
+        `finish` has to send the response. The outcome is the arrays or the codec's answer, or an exception. If the run
+        has ended already, `outputs` are its arrays, which the codec converts.
         """
         self.exchange, self.servable, self._finish = exchange, servable, finish
         self.client, self.is_alone = exchange.client, exchange.is_alone
         self.is_done = False
         exchange.task = exchange.run = self
         try:
-            servable.submit(self)
+            if outputs is None or self.codec is None:
+                servable.submit(self)
+            else:
+                servable.encode(self, self.codec, outputs)
         except Exception as error:  # noqa: BLE001 - the error is the answer to this request
             self.settle(error)
 

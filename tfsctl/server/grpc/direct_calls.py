@@ -127,7 +127,7 @@ class DirectCalls:
         if codec is not None and (codec.answers_alone or not exchange.is_alone):
             if exchange.is_alone and (deadline_s is None or monotonic() < deadline_s):
                 start_s = perf_counter()
-                outcome = servable.answer_at_once(codec, values)
+                outcome = servable.answer_at_once(codec, values, len(values))
                 if outcome is not None:
                     if isinstance(outcome, list):
                         outcome = self._encode(servable, codec.signature, codec.fetches, outcome)
@@ -137,8 +137,6 @@ class DirectCalls:
             run = DirectRun.of_payload(
                 values, codec, rows=1, nbytes=len(values), may_merge=may_merge, deadline_s=deadline_s
             )
-            if codec.answers_alone:
-                run.answer_alone = codec.answer_alone
             return self._submit(exchange, servable, run, "Predict", codec.signature)
         if codec is None and not exchange.is_alone:
             return False

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef
-from tfsctl.server.execution.servable import DirectRun
+from tfsctl.server.execution.servable import Servable
 from tfsctl.server.gzip_bodies import decompress
 from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
@@ -106,7 +106,14 @@ class RestApi:
         return self._examples.begin(ref, verb, exchange, finish)
 
     def _finish(
-        self, exchange: Exchange, send: Send, verb: str, start_s: float, run: DirectRun, outcome: object
+        self,
+        exchange: Exchange,
+        send: Send,
+        verb: str,
+        start_s: float,
+        servable: Servable,
+        rows: int,
+        outcome: object,
     ) -> None:
         """Send the outcome of a request that was served without a task. None: it could not be converted with others."""
         if outcome is None:
@@ -123,9 +130,9 @@ class RestApi:
         if self._recorder.is_active:
             seconds = perf_counter() - start_s
             if response.code is Code.OK:
-                self._recorder.inference_finished(run.servable.name, verb.capitalize(), seconds)
+                self._recorder.inference_finished(servable.name, verb.capitalize(), seconds)
                 if verb != "predict":
-                    self._recorder.examples_classified(run.servable.name, run.rows)
+                    self._recorder.examples_classified(servable.name, rows)
             self._record(exchange.method, exchange.target, response, seconds)
         send(exchange, response)
 

@@ -7,12 +7,11 @@ from the outputs together. A task answers every other body, and those whose requ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from tfsctl.core import protos
 from tfsctl.core.types import ModelRef
-from tfsctl.server.execution.servable import DirectRun, Servable
+from tfsctl.server.execution.servable import Servable
 from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.request_context import max_step_bytes
 from tfsctl.server.rest.json import document as json_document
@@ -22,7 +21,7 @@ from tfsctl.server.rest.json import results as json_results
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.json.spans import UnusualError
-from tfsctl.server.rest.predict import LARGE_BODY_BYTES
+from tfsctl.server.rest.predict import LARGE_BODY_BYTES, Finish
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD, BoundTask
 from tfsctl.server.signatures.examples_codec import MAX_EXAMPLES, Write
@@ -40,11 +39,10 @@ class RestExamples:
     def __init__(self, service: Service, threads: WorkerThreads, *, timeout_s: float | None) -> None:
         self._service, self._threads, self._timeout_s = service, threads, timeout_s
 
-    def begin(self, ref: ModelRef, verb: str, exchange: Exchange, finish: Callable[[DirectRun, object], None]) -> bool:
+    def begin(self, ref: ModelRef, verb: str, exchange: Exchange, finish: Finish) -> bool:
         """Begin the run of a small body, which may be run together with others.
 
-        `finish` is called with the body of the answer, or an error. Returns False, with nothing done, if `answer` has to
-        answer the body.
+        Returns False, with nothing done, if `answer` has to answer the body.
         """
         body = exchange.arrived_body(_SMALL_BODY_BYTES)
         if body is None:
@@ -63,7 +61,7 @@ class RestExamples:
             return False
         if run is None:
             return False
-        run.begin(exchange, servable, finish)
+        run.begin(exchange, servable, lambda run, outcome: finish(run.servable, run.rows, outcome))
         return True
 
     async def answer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
