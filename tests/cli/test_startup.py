@@ -107,9 +107,8 @@ def test_client_commands_never_load_tensorflow(
     assert library in loaded[0]
 
 
-@pytest.mark.parametrize("command", ["ps", "status", "metadata"])
-def test_commands_about_running_servers_load_no_tensors(served: Served, tmp_path: Path, command: str) -> None:
-    """Nor the code that describes a container or starts a server."""
+def register(served: Served, tmp_path: Path) -> None:
+    """Write the record of a server, as `tfsctl serve` does."""
     record = ServerRecord(
         name="shop",
         engine="embedded",
@@ -126,9 +125,24 @@ def test_commands_about_running_servers_load_no_tensors(served: Served, tmp_path
     servers.mkdir(parents=True)
     document = record.to_document() | {"born": process_identity(served.pid), "launch": None}
     (servers / "shop.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("command", ["ps", "status", "metadata"])
+def test_commands_about_running_servers_load_no_tensors(served: Served, tmp_path: Path, command: str) -> None:
+    """The code that describes a container or starts a server is not loaded either."""
+    register(served, tmp_path)
     modules = loaded_by(tmp_path, command)
     assert "httpx" in modules
     assert not modules & {"numpy", "tfsctl.engines.docker.container_spec", "tfsctl.engines.launch_spec"}
+
+
+def test_predict_loads_little(served: Served, tmp_path: Path) -> None:
+    """A prediction needs no sample rows, tf.Examples or captured requests, and recognises the server without psutil."""
+    register(served, tmp_path)
+    modules = loaded_by(tmp_path, "predict", "2")
+    assert "tfsctl.engines.registry.server_choice" in modules
+    assert "tfsctl.core.model_dir" not in modules
+    assert not modules & {"psutil", "tfsctl.core.inference", "tfsctl.clients.captured_request"}
 
 
 def test_ps_without_servers_loads_little(tmp_path: Path) -> None:

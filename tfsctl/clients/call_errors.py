@@ -28,8 +28,8 @@ ERROR_OF_STATUS: dict[str, type[TfsctlError]] = {
 }
 
 # What is missing: a model, version, label or signature. For one missing signature TensorFlow Serving answers
-# INVALID_ARGUMENT over REST and FAILED_PRECONDITION over gRPC.
-_MISSING = re.compile(
+# INVALID_ARGUMENT over REST and FAILED_PRECONDITION over gRPC. Compiled at the first failed call.
+_MISSING = (
     r'Serving signature key "[^"]*" not found|'
     r'Serving signature name: "[^"]*" not found in signature def|'
     r"No signature was found with the name:|"
@@ -73,8 +73,8 @@ def unexpected_answer(transport: Transport, why: str, *, address: str, about: Mo
 
 def _unexplained_error(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
     words = " ".join(message.split()) or "no reason given"
-    kind = NotFound if _MISSING.search(words) else ERROR_OF_STATUS[status]
-    if kind is NotFound and not _MISSING.search(words):  # an error of the model's own operations
+    kind = NotFound if re.search(_MISSING, words) else ERROR_OF_STATUS[status]
+    if kind is NotFound and not re.search(_MISSING, words):  # an error of the model's own operations
         kind = RequestRejected
     if kind is ServerUnreachable:
         return ServerUnreachable(f"no answer from {address}: {words}", hint="start a server with: tfsctl serve PATH")

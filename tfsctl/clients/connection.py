@@ -20,10 +20,11 @@ DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_MAX_ANSWER_BYTES = 256 << 20
 MAX_TIMEOUT_S = 1e8  # about three years; sockets and locks accept about 1e9
 
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-_SERVER_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:]*:[0-9A-Fa-f.:]*")
-_VARIABLE = re.compile(r"(?:(?P<prefix>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+# Most commands use none of these patterns, so `re` compiles them when they are first used.
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_HEADER_VALUE = r"[\x20-\x7e]*"
+_SERVER_NAME = r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:]*:[0-9A-Fa-f.:]*"
+_VARIABLE = r"(?:(?P<prefix>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class ClientTls:
 
     def __post_init__(self) -> None:
         """Raise InvalidInput if `server_name` is neither a host name nor an IP address."""
-        if self.server_name is not None and not _SERVER_NAME.fullmatch(self.server_name):
+        if self.server_name is not None and not re.fullmatch(_SERVER_NAME, self.server_name):
             raise InvalidInput(
                 f"{self.server_name!r} is not a name in a certificate", hint="use a name such as serving.example.com"
             )
@@ -81,7 +82,7 @@ class Header:
         Raises InvalidInput if the variable is not set.
         """
         name, _, rest = text.partition("=")
-        match = _VARIABLE.fullmatch(rest.strip())
+        match = re.fullmatch(_VARIABLE, rest.strip())
         if match is None:
             raise InvalidInput(
                 f"{text!r} is not of the form NAME=VAR", hint="--header-env 'authorization=Bearer TOKEN'"
@@ -94,9 +95,9 @@ class Header:
 
     @classmethod
     def _checked(cls, name: str, value: str, variable: str = "", prefix: str = "") -> Header:
-        if not _HEADER_NAME.fullmatch(name):
+        if not re.fullmatch(_HEADER_NAME, name):
             raise InvalidInput(f"{name!r} is not a valid header name")
-        if not _HEADER_VALUE.fullmatch(value):
+        if not re.fullmatch(_HEADER_VALUE, value):
             raise InvalidInput(f"the value of the header {name} contains characters that are not allowed in a header")
         return cls(name, value, variable, prefix)
 

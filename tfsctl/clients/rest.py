@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote
@@ -20,7 +19,6 @@ import httpx
 from tfsctl.clients import addresses, json_bodies, rest_connection
 from tfsctl.clients.answer_body import BodyTooLarge
 from tfsctl.clients.call_errors import answer_too_large, error_for_status, unexpected_answer
-from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_CONNECTION, DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core import dtypes
 from tfsctl.core.types import (
@@ -91,8 +89,7 @@ class RestClient:
         self.address = addresses.format_address(host, port) + connection.path
         self._route = connection.route(self.address)
         self._metadata_cache: dict[ModelRef, ModelMetadata] = {}
-        self._captured = partial(CapturedRequest, "rest", host, port, timeout_s, connection)
-        self._captures_requests = connection.capture_requests
+        self._destination = (host, port, timeout_s)
         self._connection = connection
         try:
             self._http = rest_connection.open_http(host, port, connection, timeout_s=timeout_s, wire=wire)
@@ -185,8 +182,10 @@ class RestClient:
         self.close()
 
     def _capture(self, path: str, body: bytes) -> None:
-        if self._captures_requests:
-            raise RequestCaptured(self._captured(path, body))
+        if self._connection.capture_requests:
+            from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
+
+            raise RequestCaptured(CapturedRequest("rest", *self._destination, self._connection, path, body))
 
     def _run(self, path: str, *, about: ModelRef, body: bytes) -> dict[str, Any]:
         """Post a request that runs the model, or raise RequestCaptured if requests are captured."""

@@ -15,8 +15,6 @@ Method = Literal["classify", "regress"]
 Feature = Sequence[bytes] | Sequence[int] | Sequence[float]  # the values of one feature, all of one type
 METHODS: tuple[Method, ...] = ("classify", "regress")
 METHOD_NAMES = {method: f"tensorflow/serving/{method}" for method in METHODS}  # the method_name of signatures
-PREDICT_METHOD_NAME = "tensorflow/serving/predict"
-PREDICT_METHOD_NAMES = (PREDICT_METHOD_NAME, "")  # a signature without a method name is for predict
 _OUTPUTS = {"classify": {"classes", "scores"}, "regress": {"outputs"}}
 Features = Mapping[str, Feature]
 

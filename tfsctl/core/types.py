@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD_NAME = "tensorflow/serving/predict"
+PREDICT_METHOD_NAMES = (PREDICT_METHOD_NAME, "")  # a signature without a method name is for predict
 DEFAULT_GRPC_PORT = 8500
 DEFAULT_REST_PORT = 8501
 
@@ -69,14 +71,19 @@ class TensorSpec:
 class Signature:
     """A named function of a model. Inputs and outputs are sorted by name.
 
-    `sample` is a real row, the JSON value of each input, if the export of the model had samples.
+    `find_sample` reads `sample`. It is None if there are no samples.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     method_name: str = ""
-    sample: Mapping[str, Json] | None = field(default=None, compare=False, repr=False)
+    find_sample: Callable[[], Mapping[str, Json] | None] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def sample(self) -> Mapping[str, Json] | None:
+        """A real row, the JSON value of each input, if the export of the model had samples; otherwise None."""
+        return None if self.find_sample is None else self.find_sample()
 
     def input(self, name: str) -> TensorSpec | None:
         """The input of that name, or None."""

@@ -89,5 +89,5 @@ def find_configured(config: ModelConfig) -> ModelOnDisk:
             raise NotFound(f"no {SAVED_MODEL_FILE} in {on_disk[version]}")
     newest = aspired[0]
     info = read_saved_model(on_disk[newest])
-    info = replace(info, signatures=with_samples(info.signatures, on_disk[newest]))
+    info = replace(info, signatures=with_samples(info.signatures, lambda: on_disk[newest]))
     return ModelOnDisk(config, newest, info, tuple(on_disk[version] for version in aspired))

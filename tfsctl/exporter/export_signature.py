@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfsctl.core.inference import PREDICT_METHOD_NAME
-from tfsctl.core.types import TensorSpec
+from tfsctl.core.types import PREDICT_METHOD_NAME, TensorSpec
 from tfsctl.exporter import naming
 
 Tree = Any

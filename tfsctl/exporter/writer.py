@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import protos
-from tfsctl.core.inference import PREDICT_METHOD_NAME
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.core.types import PREDICT_METHOD_NAME
 from tfsctl.core.version_files.fingerprint import FINGERPRINT_FILE
 from tfsctl.errors import ExportError, TfsctlError
 from tfsctl.exporter import error_text, naming

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfsctl.core import dtypes
-from tfsctl.core.inference import PREDICT_METHOD_NAMES
-from tfsctl.core.types import DEFAULT_SIGNATURE, Json, Shape, Signature, TensorSpec
+from tfsctl.core.types import DEFAULT_SIGNATURE, PREDICT_METHOD_NAMES, Json, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 
 EXAMPLE_TEXT = "some text"

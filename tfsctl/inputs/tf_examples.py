@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfsctl.core import protos
-from tfsctl.core.inference import PREDICT_METHOD_NAMES, Examples, Feature, Features
-from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
+from tfsctl.core.types import DEFAULT_SIGNATURE, PREDICT_METHOD_NAMES, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfsctl.core.graphs.feature_specs import FeatureSpec, FeatureSpecs
+    from tfsctl.core.inference import Examples, Feature, Features
 
 # The usual names of an input that takes serialized tf.Examples: TFX, Estimators and TensorFlow Serving's own examples.
 _INPUT_NAMES = {
@@ -90,6 +90,8 @@ def fit_examples(examples: Examples, features: FeatureSpecs, signature: Signatur
 
     Raises InvalidInput for an unknown or missing feature, and for a value that does not fit.
     """
+    from tfsctl.core.inference import Examples  # most signatures take no tf.Examples
+
     rows = []
     for number, row in enumerate(examples.rows, start=1):
         where = f"row {number}: " if len(examples.rows) > 1 else ""
@@ -118,6 +120,8 @@ def feature_signature(signature: Signature, features: FeatureSpecs, columns: Seq
 
 def example_of_arrays(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """The serialized tf.Example of each row of some feature columns, as an array of bytes."""
+    from tfsctl.core.inference import Examples
+
     names = list(arrays)
     columns = [array.reshape(len(array), -1).tolist() for array in arrays.values()]
     return serialize(Examples(tuple(dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))))
@@ -157,6 +161,8 @@ def placeholder_body(signature: Signature, features: FeatureSpecs) -> str:
     example = placeholder_features(features)
     body: dict[str, object] = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
     if signature.method_name in PREDICT_METHOD_NAMES:
+        from tfsctl.core.inference import Examples
+
         record = serialize(Examples((example,)))[0]
         body["instances"] = [{"b64": base64.b64encode(record).decode()}]
     else:

@@ -81,7 +81,7 @@ def describe_served(options: ServerOptions) -> ModelDescription:
         "labels": _labels(target),
     }
     directory = version_directory(target, served)
-    return ModelDescription(facts, with_samples(served.signatures, directory), directory)
+    return ModelDescription(facts, with_samples(served.signatures, lambda: directory), directory)
 
 
 def _labels(target: Target) -> Mapping[str, int] | None:
@@ -136,4 +136,4 @@ def describe_directory(path: Path, options: ServerOptions, *, command: str = "me
         "warmup_requests": count_warmup_requests(directory),
         "fingerprint": read_fingerprint(directory),
     }
-    return ModelDescription(facts, with_samples(info.signatures, directory), directory)
+    return ModelDescription(facts, with_samples(info.signatures, lambda: directory), directory)

@@ -33,7 +33,7 @@ def with_samples(target: Target, served: ModelMetadata) -> ModelMetadata:
     """The metadata with sample rows for examples, if the directory of the version can be read."""
     from tfsctl.core.version_files.manifest import with_samples
 
-    return replace(served, signatures=with_samples(served.signatures, version_directory(target, served)))
+    return replace(served, signatures=with_samples(served.signatures, lambda: version_directory(target, served)))
 
 
 def models_at(target: Target) -> Sequence[ModelConfig]:

@@ -40,7 +40,7 @@ from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.clients.profiles.profile_file import Profile
-_GRPC_URL = re.compile(r"grpc(s?)://([\w.-]+)(?::(\d+))?/?", re.ASCII)
+_GRPC_URL = r"grpc(s?)://([\w.-]+)(?::(\d+))?/?"  # a string: compiled when first used
 
 ModelOption = Annotated[
     str | None,
@@ -215,7 +215,7 @@ class ServerOptions:
         """
         if self.host is not None or self.port is not None:
             raise InvalidInput("--url contains the host and the port", hint="remove --host and --port")
-        if grpc := _GRPC_URL.fullmatch(text):
+        if grpc := re.fullmatch(_GRPC_URL, text, re.ASCII):
             tls_option = "--tls " if grpc[1] == "s" else ""
             raise InvalidInput(
                 "--url is an address for REST", hint=f"--grpc {tls_option}--host {grpc[2]} --port {grpc[3] or 8500}"

@@ -16,7 +16,7 @@ from tfsctl.errors import InvalidInput
 if TYPE_CHECKING:
     from tfsctl.cli.usage import click_types
 
-_HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)")
+_HOST_AND_PORT = r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)"  # a string: compiled when first used
 
 
 def require_finite(parameter: click_types.Parameter) -> None:
@@ -59,7 +59,7 @@ def check_values(host: str | None, names: Mapping[str, str | None]) -> None:
         return
     if host.startswith(("http://", "https://")):
         raise InvalidInput("--host takes a host name, not a URL", hint=f"use --url {shlex.quote(host)}")
-    match = _HOST_AND_PORT.fullmatch(host)
+    match = re.fullmatch(_HOST_AND_PORT, host)
     if match is not None:
         raise InvalidInput(
             f"--host {host} contains a port", hint=f"use --host {shlex.quote(match[1])} --port {match[2]}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli.output import alignment, bars, class_scores, value_text
+from tfsctl.cli.output import alignment, class_scores, value_text
 from tfsctl.cli.output.class_scores import NO_CLASS_OPTIONS, ClassOptions, ClassScore
 from tfsctl.cli.output.value_text import MAX_VALUES_SHOWN
 from tfsctl.core.json_strings import quote_controls
@@ -90,6 +90,8 @@ def drawn_lines(
     prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS, inputs: RowInputs | None = None
 ) -> list[str] | None:
     """Lines for a terminal, with bars for scores and the inputs of each row; None if the answer needs a table."""
+    from tfsctl.cli.output import bars  # programs get no bars
+
     fitting = _matching_inputs(inputs, prediction)
     labels = fitting.labels if fitting else None
     found = class_scores.classes_of(prediction, class_options)
@@ -114,6 +116,8 @@ def drawn_table(
     prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS, inputs: RowInputs | None = None
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows for a terminal, one column per input and output; a cell of classes has one line per class."""
+    from tfsctl.cli.output import bars
+
     names = value_text.columns(prediction)
     rows = value_text.rows(prediction, cell=value_text.brief)
     found = class_scores.classes_of(prediction, class_options)

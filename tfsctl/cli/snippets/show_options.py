@@ -10,7 +10,6 @@ import typer
 
 from tfsctl.cli.options.option_groups import intercepting_options
 from tfsctl.cli.options.server_options import ServerOptions
-from tfsctl.clients.captured_request import RequestCaptured
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def _show_request(
     The request is captured over the transport that the program speaks. Raises InvalidInput for --file, and for --grpc
     with a program that speaks REST only.
     """
+    from tfsctl.clients.captured_request import RequestCaptured
+
     options: ServerOptions = values["options"]
     if show is not None and dry_run:
         raise InvalidInput("--show and --dry-run cannot be used together", hint="remove one of them")

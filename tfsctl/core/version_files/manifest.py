@@ -6,8 +6,9 @@ A manifest may be missing, damaged or edited by hand: readers skip what they can
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from tfsctl.core.types import Json, Signature
@@ -58,21 +59,28 @@ def read_sample_rows(directory: Path) -> dict[str, list[Mapping[str, Json]]]:
         return {}
 
 
-def with_samples(signatures: Mapping[str, Signature], directory: Path | None) -> Mapping[str, Signature]:
-    """The signatures with a sample row from the manifest of a version; unchanged if the manifest has no samples.
+def with_samples(
+    signatures: Mapping[str, Signature], find_directory: Callable[[], Path | None]
+) -> Mapping[str, Signature]:
+    """The signatures with a sample row from the manifest of the version in a directory, if it has samples.
 
-    A signature without samples gets those of a signature with the same inputs.
+    A signature without samples gets those of a signature with the same inputs. The directory is found and read when a
+    sample is first used, because most commands use none.
     """
-    rows = {} if directory is None else {name: rows[0] for name, rows in read_sample_rows(directory).items()}
-    if not rows:
-        return signatures
-    try:
-        return {
-            name: replace(signature, sample=_sample_for(signature, signatures, rows))
-            for name, signature in signatures.items()
-        }
-    except (TypeError, AttributeError):  # a sample that is not an object
-        return signatures
+
+    @cache
+    def samples() -> Mapping[str, Mapping[str, Json] | None]:
+        directory = find_directory()
+        rows = {} if directory is None else {name: rows[0] for name, rows in read_sample_rows(directory).items()}
+        try:
+            return {name: _sample_for(signature, signatures, rows) for name, signature in signatures.items()}
+        except (TypeError, AttributeError):  # a sample that is not an object
+            return {}
+
+    def with_sample(name: str, signature: Signature) -> Signature:
+        return replace(signature, find_sample=lambda: samples().get(name))
+
+    return {name: with_sample(name, signature) for name, signature in signatures.items()}
 
 
 def _sample_for(

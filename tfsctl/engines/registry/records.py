@@ -21,10 +21,10 @@ from tfsctl.engines.registry.tracked_server import ENDED, GONE, RUNNING, UNKNOWN
 from tfsctl.engines.server_record import ServerRecord, reachable_host
 from tfsctl.errors import EngineError
 from tfsctl.programs import processes
-from tfsctl.programs.exit_records import ExitRecord, read_exit_record
 
 if TYPE_CHECKING:
     from tfsctl.engines.docker.inspection import ContainerFacts
+    from tfsctl.programs.exit_records import ExitRecord
 
 _FOLDER = "servers"
 
@@ -181,6 +181,8 @@ def _tracked_process(record: ServerRecord, extra: Mapping[str, Any]) -> TrackedS
     pid, identity = record.pid or 0, extra["born"]
     if identity is not None and processes.process_identity(pid) == identity:
         return TrackedServer(record, RUNNING, extra["launch"])
+    from tfsctl.programs.exit_records import read_exit_record  # most servers run
+
     return TrackedServer(record, ENDED, extra["launch"], read_exit_record(state_dir.exit_file(record.name), pid))
 
 
@@ -207,4 +209,6 @@ def _tracked_container(
 
 def exit_of(facts: ContainerFacts) -> ExitRecord | None:
     """How a container ended; None if it has not."""
+    from tfsctl.programs.exit_records import ExitRecord
+
     return ExitRecord(facts.exit_status, facts.ended_at) if facts.ended_at and facts.status == "exited" else None

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.engines.server_record import ServerRecord
-from tfsctl.programs.exit_records import ExitRecord
 
 if TYPE_CHECKING:  # client commands read records, and most servers are processes
     from tfsctl.engines.docker.inspection import ContainerFacts
+    from tfsctl.programs.exit_records import ExitRecord
 
 RUNNING = "running"
 UNKNOWN = "unknown"  # a container, and the Docker daemon does not answer

@@ -14,8 +14,8 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.arrays import object_array
-from tfsctl.core.inference import METHOD_NAMES, PREDICT_METHOD_NAME
-from tfsctl.core.types import TensorSpec
+from tfsctl.core.inference import METHOD_NAMES
+from tfsctl.core.types import PREDICT_METHOD_NAME, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.exporter.export_signature import ExportSignature
 

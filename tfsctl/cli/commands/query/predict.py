@@ -71,7 +71,6 @@ def predict(
       tfsctl predict --model amazon_review < reviews.txt
       tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
-    from tfsctl.cli.inference import raw_request
     from tfsctl.cli.inference.predict_arguments import PredictArguments
     from tfsctl.cli.options.input_arguments import (
         is_stdin,
@@ -83,6 +82,8 @@ def predict(
     from tfsctl.cli.output.class_scores import ClassOptions, read_labels
 
     if raw:
+        from tfsctl.cli.inference import raw_request
+
         refuse_with("--raw", input=named, only=only, labels=labels, top=top, text=text, example=example)
         refuse_with("--raw", file=files.file, output=files.output)
         raw_request.post(options, "predict", read_request_body(inputs))
