@@ -1,7 +1,8 @@
 """Predict over REST: reads a body, runs its signature, and writes the answer.
 
 Small plain bodies (`instances` and nothing else but a signature) that arrive in one piece are queued as they are: those
-that end up in one batch are converted, run and written together, by a `RowCodec`. Every other body is converted alone,
+that end up in one batch are converted, run and written together, by a `RowCodec`. One that is alone is not queued if the
+model is known to be quick: it is answered in the call that read it. Every other body is converted alone,
 and so is one that cannot be converted together with others: the exact error of a bad body comes from there.
 """
 
