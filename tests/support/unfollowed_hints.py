@@ -325,6 +325,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         ":text TEXT",
         ":verb predict",
         "did you mean :help {}?",
+        "did you mean :model {}?",
         "did you mean :server {}?",
         "did you mean :set {}? {}",
         "did you mean {}? {}",

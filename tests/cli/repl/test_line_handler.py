@@ -212,7 +212,7 @@ def test_help_of_one_command_or_setting(session: ReplSession) -> None:
 
 
 def test_choices_are_listed(served: Served) -> None:
-    """An asterisk marks the current signature, version, model, label and method."""
+    """An asterisk marks the current signature, version, model, label and method. A misspelt model has a suggestion."""
     labels = {"echo": ("canary", "stable"), "other": ()}
     with ReplSession(target_of(served, "echo"), signature="two", find_labels=lambda: labels) as session:
         listed = handle_line(session, ":signature").answer
@@ -221,6 +221,9 @@ def test_choices_are_listed(served: Served) -> None:
         assert sum(line.startswith("*") for line in listed) == 1
         assert handle_line(session, ":version").answer == ("* 7 AVAILABLE",)
         assert handle_line(session, ":model").answer == ("* echo", "  other")
+        misspelt = handle_line(session, ":model ecoh").error
+        assert isinstance(misspelt, NotFound)
+        assert misspelt.hint == "did you mean :model echo?"
         assert handle_line(session, ":label").answer == ("  canary", "  stable")
         assert handle_line(session, ":verb").answer == ("* predict", "  classify", "  regress")
 

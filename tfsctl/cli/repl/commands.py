@@ -14,7 +14,7 @@ from tfsctl.cli.repl import answer_lines, file_rows, settings
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.triple_quotes import QUOTES
 from tfsctl.core.types import ModelRef
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from tfsctl.cli.repl.repl_session import ReplSession
@@ -181,7 +181,13 @@ def switch_server(session: ReplSession, argument: str) -> LineResult:
 def switch_model(session: ReplSession, argument: str) -> LineResult:
     """List the models of this server, or query another one."""
     if argument:
-        session.switch(model=ModelRef(argument))
+        try:
+            session.switch(model=ModelRef(argument))
+        except NotFound as error:
+            close = difflib.get_close_matches(argument, session.known_models(), n=1)
+            if close and close != [argument]:
+                error.hint = f"did you mean :model {close[0]}?"
+            raise
         return LineResult(notes=(session.place,))
     models = session.known_models()
     notes = () if session.knows_models() else ("other models are unknown: tfsctl did not start this server",)
