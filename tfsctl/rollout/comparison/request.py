@@ -18,7 +18,7 @@ from tfsctl.core.batches import RowBatch
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
 from tfsctl.core.version_files.manifest import read_manifest
 from tfsctl.data.shaping import KeptColumns, shape_rows
-from tfsctl.data.sources import FORMATS, Format, open_source
+from tfsctl.data.sources import FORMATS, Format, check_exists, open_source
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import comparing
 from tfsctl.rollout.comparison.comparison_builder import Scoring
@@ -26,7 +26,7 @@ from tfsctl.rollout.comparison.gates import MIN_ROWS, parse_gate
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.quality import Task
 from tfsctl.rollout.comparison.result import Comparison
-from tfsctl.rollout.comparison.sides import Access, Side, open_side
+from tfsctl.rollout.comparison.sides import Access, Side, check_side, open_side
 
 TASKS: tuple[Task, ...] = get_args(Task)
 SAMPLES = "the samples of the manifest"
@@ -69,7 +69,7 @@ class ComparisonRequest:
         return self.file or SAMPLES
 
     def check(self) -> None:
-        """Raise InvalidInput for values that are wrong for any model."""
+        """Raise InvalidInput for values that are wrong for any model, and NotFound if there is no such file."""
         if (self.target is None) != (self.task is None):
             given, missing = ("--target", "--task TASK") if self.target else ("--task", "--target COLUMN")
             raise InvalidInput(f"{given} needs {missing}", hint=f"--target COLUMN --task {', '.join(TASKS)}")
@@ -81,6 +81,8 @@ class ComparisonRequest:
             )
         if self.format is not None and self.format not in FORMATS:
             raise InvalidInput(f"there is no format {self.format!r}", hint=f"--format: {', '.join(FORMATS)}")
+        if self.file is not None:
+            check_exists(self.file)
 
 
 def run(
@@ -97,6 +99,8 @@ def run(
     `show_step`, `show_rows` and `note` receive progress and notes. Raises InvalidInput, NotFound, and what the clients,
     the servers and reading the rows raise.
     """
+    check_side(a)
+    check_side(b)
     request.check()
     options = comparing.ComparisonOptions(
         Tolerance(request.atol, request.rtol),

@@ -71,6 +71,15 @@ class Access:
     connection: Connection = DEFAULT_CONNECTION
 
 
+def check_side(text: str) -> None:
+    """Raise NotFound for the text of a side that names no directory and cannot be a name or a URL."""
+    name, at, version = text.partition("@")
+    if "://" in text or os.path.isdir(text):
+        return
+    if not name or (at and not version) or os.sep in text:
+        raise NotFound(f"there is no directory {text}", hint="name a directory, NAME@VERSION, NAME@LABEL or a URL")
+
+
 @contextmanager
 def open_side(text: str, role: str, access: Access) -> Iterator[Side]:
     """Connect to the version that `text` names. A directory is served by an embedded server while the block lasts.
@@ -89,9 +98,8 @@ def open_side(text: str, role: str, access: Access) -> Iterator[Side]:
 
 
 def _open_name(text: str, role: str, access: Access) -> Iterator[Side]:
-    name, at, version = text.partition("@")
-    if not name or (at and not version) or os.sep in text:
-        raise NotFound(f"there is no directory {text}", hint="name a directory, NAME@VERSION, NAME@LABEL or a URL")
+    check_side(text)
+    name, _, version = text.partition("@")
     running = [one for one in records.running() if not one.name.startswith(TEMPORARY)]
     record = choose_server(running, model=name, has_model_option=False)
     model = parse_ref(name, version)

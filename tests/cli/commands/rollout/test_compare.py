@@ -107,6 +107,25 @@ def test_each_mistake_is_named_with_its_exit_code(
     assert words in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["./no/such", "--file", "{rows}"], 4, "there is no directory ./no/such"),
+        (["http://127.0.0.1:9/v1/models/b", "--file", "missing.csv"], 4, "there is no file missing.csv"),
+        (["http://127.0.0.1:9/v1/models/b", "--file", "{rows}", "--fail-if", "x"], 2, "is not a threshold"),
+    ],
+)
+def test_arguments_are_checked_before_a_side_is_opened(
+    arguments: list[str], code: int, words: str, models: Path, run_cli: RunCli
+) -> None:
+    """The mistake is reported although no server answers at the address of A."""
+    rows = models / "rows.csv"
+    shown = run_cli("compare", "http://127.0.0.1:9/v1/models/a", *(one.format(rows=rows) for one in arguments))
+
+    assert (shown.code, shown.stdout) == (code, "")
+    assert words in shown.stderr
+
+
 def test_a_passing_run_is_noted_in_the_manifest(served: str, run_cli: RunCli, tmp_path: Path) -> None:
     """With thresholds that hold, B's manifest gets a blessing; the files that it lists are unchanged."""
     write_scale_model(tmp_path / "double" / "2", 2.5)
