@@ -56,3 +56,12 @@ def test_zero_becomes_a_free_port() -> None:
     assert ports.with_free_ports(spec) == spec
     one_fixed = replace(spec, config=replace(chosen, grpc_port=0))
     assert ports.with_free_ports(one_fixed).config.rest_port == chosen.rest_port
+
+
+def test_ports_of_servers_are_not_those_of_connections() -> None:
+    """A connection to another server may take a port that no server listens on yet."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        lowest_of_clients = min(listener.getsockname()[1], client.getsockname()[1])
+
+    if lowest_of_clients >= 32_768:  # the default of Linux
+        assert all(port < 32_768 for _ in range(20) for port in ports.free_ports("127.0.0.1"))

@@ -19,7 +19,7 @@ from fork_servers import ForkedProcess
 from waiting import wait_for
 
 HOST = "127.0.0.1"
-_FIRST, _LAST, _BLOCK = 10_240, 32_768, 256  # below the ports that Linux gives to clients
+_FIRST, _LAST, _BLOCK = 10_240, 20_480, 256  # below the ports that tfsctl chooses, and Linux for clients
 _locks: list[FileLock] = []
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import random
 import socket
 from dataclasses import replace
 
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import EngineError, InvalidInput
 from tfsctl.programs.listening_socket import open_listener
+
+_CANDIDATES = range(20_480, 32_768)
+"""Below the ports that Linux gives to clients' connections (`net.ipv4.ip_local_port_range`). A front chooses the ports of
+its second server long before that server starts, and a connection must not take them meanwhile."""
+_ATTEMPTS = 100
 
 
 def resolve_host(host: str) -> str:
@@ -47,11 +54,11 @@ def free_ports(address: str) -> tuple[int, int]:
 
     Raises InvalidInput for an address that this machine does not have, EngineError if no port can be opened.
     """
-    try:
-        with _listen(address, 0) as one, _listen(address, 0) as other:  # both are open, so the ports differ
-            return one.getsockname()[1], other.getsockname()[1]
-    except OSError as error:
-        raise EngineError(f"cannot open a port of {address}: {error.strerror}") from error
+    candidates = random.sample(_CANDIDATES, _ATTEMPTS)
+    free = list(itertools.islice((port for port in candidates if not is_taken(address, port)), 2))
+    if len(free) < 2:
+        raise EngineError(f"cannot open a port of {address}: {_ATTEMPTS} ports are in use")
+    return free[0], free[1]
 
 
 def _listen(address: str, port: int) -> socket.socket:
