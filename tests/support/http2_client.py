@@ -302,7 +302,7 @@ class Client:
         return any(self.server_room(stream) > 0 for stream in streams)
 
     def send_what_fits(self, stream: int, body: bytes) -> bytes:
-        """Send as much of a body as the server's windows allow now. Returns the rest; the stream ends if there is none."""
+        """Send what the server's windows allow now. Returns the rest of the body. Ends the stream with the last byte."""
         room = max(0, self.server_room(stream))
         if room:
             self.send_body(stream, body[:room], end=room >= len(body))

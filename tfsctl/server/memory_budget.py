@@ -1,4 +1,4 @@
-"""The memory held for clients, which large bodies wait for it, and which requests are refused when it runs short.
+"""The memory held for clients. When it runs short, large bodies wait for it, and other requests are refused.
 
 Every byte of a request's body, everything made of it (unpacked bodies, expanded tensors) and every response that a
 client has not read yet is counted here until the request is over. A large body is read only as far as memory is reserved
@@ -42,7 +42,7 @@ class BodyReceiver(Protocol):
     """Its connection. Connections whose bodies wait get memory in turn."""
 
     def on_memory_granted(self, size: int) -> None:
-        """Memory for so many more bytes is reserved: read on."""
+        """Memory for the next `size` bytes is reserved: read them."""
 
     def refuse_body(self, error: Exception) -> None:
         """Drop the body: there will never be enough memory for it."""
@@ -267,7 +267,7 @@ class BodyMemory:
         self._waited_s = self._since_s = 0.0
 
     def begin(self, arrived: int, buffered: int) -> None:
-        """Ask for the first part. So much has arrived, and so much is in the transport's buffer.
+        """Ask for memory for the first part. `arrived` bytes have been read, `buffered` are in the transport's buffer.
 
         Raises BudgetExceededError if the body would have to wait, and the beginnings of others are too many.
         """
@@ -277,7 +277,7 @@ class BodyMemory:
         self._check_beginnings()
 
     def take(self, size: int) -> None:
-        """So many bytes have arrived. Raises BudgetExceededError if they are too many."""
+        """`size` more bytes have arrived. Raises BudgetExceededError if they are too many."""
         arrived = self.arrived = self.arrived + size
         left = self.reserved - arrived
         is_whole = self._announced is not None and self.reserved >= self._announced
@@ -322,7 +322,7 @@ class BodyMemory:
         self._since_s = time.monotonic()
 
     def stop_waiting(self, granted: int) -> None:
-        """The budget has reserved so many more bytes for the body that waited."""
+        """The body waited, and the budget has now reserved `granted` more bytes for it."""
         self.is_waiting = False
         self._waited_s += time.monotonic() - self._since_s
         self._receiver.on_memory_granted(granted)

@@ -172,7 +172,7 @@ class RequestBody:
         return self._memory is not None and self._memory.reserved > 0 and self._budget.waiting > 0
 
     def on_memory_granted(self, size: int) -> None:
-        """Memory for so many more bytes of the body is reserved: the transport lets the client send them."""
+        """Memory for `size` more bytes of the body is reserved: the transport lets the client send them."""
 
     def _release_memory(self, memory: BodyMemory) -> None:
         self._memory = None

@@ -25,5 +25,5 @@ class ShortReader(asyncio.BufferedProtocol):
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes have arrived."""
+        """`nbytes` bytes are in the buffer."""
         self._data_received(bytes(_buffer[:nbytes]))

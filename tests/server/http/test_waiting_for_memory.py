@@ -57,7 +57,7 @@ class Server:
         await exchange.reply(200 if status == b"0" else 503, (), answer, ((b"grpc-status", status),))
 
     def has_begun(self, count: int) -> bool:
-        """Whether so many large bodies are served or wait."""
+        """Whether `count` large bodies are served or wait."""
         return self.budget.waiting + len(self.served) == count
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -184,7 +184,7 @@ class DirectCalls:
         signature: str,
         start_s: float,
         run: DirectRun,
-        outcome: Any,  # noqa: ANN401 - see below
+        outcome: Any,  # noqa: ANN401 - what the run's codec returns
     ) -> None:
         """Send the outcome of a run: a framed response, arrays (of Predict without a codec), or an error."""
         if run.codec is None:

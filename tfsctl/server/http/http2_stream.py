@@ -120,11 +120,14 @@ class Stream(Exchange):
             self._return_credit(size)
 
     def on_memory_granted(self, size: int) -> None:
-        """Let the client send so many more bytes of the body."""
+        """Let the client send `size` more bytes of the body."""
         self._return_credit(size, at_least=0)
 
     def _return_credit(self, size: int, *, at_least: int = STREAM_WINDOW_BYTES // 2) -> None:
-        """Let the client send so many more bytes, with one WINDOW_UPDATE for `at_least` bytes if its window is not low."""
+        """Let the client send `size` more bytes.
+
+        They are collected until a WINDOW_UPDATE has `at_least` bytes, or the window is smaller than that.
+        """
         self._unreturned_credit += size
         is_due = self._unreturned_credit >= at_least or self.window < at_least
         if is_due and self._error is None and not (self.is_over or self.has_all):

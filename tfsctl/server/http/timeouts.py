@@ -44,7 +44,7 @@ async def within(timeout_s: float | None, work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def arrives_too_slowly(limits: Limits, body: RequestBody, elapsed_s: float) -> bool:
-    """Whether a body that began before so many seconds arrives too slowly. The time that it waited for memory does not count.
+    """Whether a body arrives too slowly that began `elapsed_s` ago. Time in which it waited for memory does not count.
 
     A body that keeps others waiting for memory has to arrive within `body_grace_s`.
     """
