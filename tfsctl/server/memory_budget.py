@@ -105,6 +105,10 @@ class MemoryBudget:
             raise BudgetExceededError(size, self.limit)
         self.used = used
 
+    def has_room_for_bodies(self, size: int) -> bool:
+        """Whether a body may have `size` bytes more without others having to wait for memory."""
+        return not self.waiting and self.used + size <= self.bodies_at
+
     def request(self, body: BodyMemory) -> bool:
         """Reserve more memory for a body. Returns False if the body has to wait, or is refused."""
         is_next = body is self._first or not (self._growing or (self._starting and not body.reserved))

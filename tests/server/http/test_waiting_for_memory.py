@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from echo_models import echo_model_flags
-from http2_client import Setting, connected, grpc_fields, message
+from http2_client import END_STREAM, Answer, Code, Kind, Setting, connected, frame, grpc_fields, message
 from model_servers import running_flags
 from ports import HOST, free_ports
 from rest_requests import rest
@@ -201,6 +201,33 @@ def test_streams_wait_for_memory(connections: int) -> None:
             server.gate.set()
             found = [text for texts in await asyncio.gather(*asked) for text in texts]
             assert found == [str(zlib.crc32(framed(number))) for number in range(CLIENTS)]
+
+    asyncio.run(run())
+
+
+def _answer_to_one_frame(port: int) -> Answer:
+    """Send a body in one frame, which is larger than the stream's window."""
+    with connected(port) as client:
+        stream = client.start(grpc_fields())
+        client.send(frame(Kind.DATA, END_STREAM, stream, framed(0)))
+        return client.answer(stream)
+
+
+def test_more_than_the_window_is_served_while_no_body_waits() -> None:
+    """Simple clients write a request without waiting for windows. If others wait for memory, that is an error."""
+
+    async def run() -> None:
+        async with serving() as server:
+            loop = asyncio.get_running_loop()
+            bodies = [body_of(number) for number in range(CLIENTS)]
+            asked = [asyncio.ensure_future(ask(server, known_length(body))) for body in bodies]
+            await server.until(lambda: server.budget.waiting > 0)
+            refused = await loop.run_in_executor(None, _answer_to_one_frame, server.port)
+            server.gate.set()
+            await asyncio.gather(*asked)
+            served = await loop.run_in_executor(None, _answer_to_one_frame, server.port)
+        assert refused.reset == Code.FLOW_CONTROL_ERROR
+        assert served.body.decode() == str(zlib.crc32(framed(0)))
 
     asyncio.run(run())
 

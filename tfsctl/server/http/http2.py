@@ -250,8 +250,8 @@ class Http2Connection(asyncio.Protocol):
         if stream is not None and not stream.is_over:
             if not stream.has_all:
                 stream.window -= length
-                if stream.window >= 0:
-                    return stream
+                if stream.window >= 0 or self.state.budget.has_room_for_bodies(length):
+                    return stream  # as simple clients send it, which write a request without waiting for a window
                 stream.reset(ErrorCode.FLOW_CONTROL_ERROR)
             else:
                 stream.reset(ErrorCode.STREAM_CLOSED)
