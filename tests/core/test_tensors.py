@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes, json_tensors, protos, tensors
-from tfsctl.core.arrays import object_array
+from tfsctl.core.arrays import PIECE_VALUES, object_array
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
@@ -54,6 +54,18 @@ def test_every_dtype_round_trips_through_protos(dtype: dtypes.DType, size: int) 
     array = np.array([0, 1] * (size // 2)).astype(dtype.numpy)
     for as_content in (True, False):
         assert same(tensors.from_proto(tensors.to_proto(array, as_content=as_content)), array)
+
+
+@pytest.mark.parametrize("dtype", NUMERIC, ids=lambda d: d.name)
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_many_values_of_every_dtype(monkeypatch: pytest.MonkeyPatch, dtype: dtypes.DType, is_copied: bool) -> None:
+    """Whether protobuf copies them, or they are read in pieces."""
+    if not is_copied:
+        monkeypatch.setattr(tensors, "_MAX_COPIED_VALUES", 0)
+    array = np.array([0, 1, 1] * PIECE_VALUES).astype(dtype.numpy)
+    found = tensors.from_proto(tensors.to_proto(array, as_content=False))
+    assert same(found, array)
+    assert found.flags.writeable or dtype.field == "float8_val"
 
 
 def _finite(array: np.ndarray) -> bool:
