@@ -78,7 +78,7 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
+def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes | memoryview = b"") -> bytes:
     """A frame as it goes over the wire."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
@@ -279,7 +279,7 @@ class Client:
         self.send(header_frames(stream, self.encoder.encode(fields), END_STREAM * end))
         return stream
 
-    def send_body(self, stream: int, body: bytes, *, end: bool = True) -> None:
+    def send_body(self, stream: int, body: bytes | memoryview, *, end: bool = True) -> None:
         """Send a body as fast as the server's windows let it, and end the stream."""
         at, size = 0, self.server_settings.get(Setting.MAX_FRAME_SIZE, DEFAULT_FRAME)
         while at < len(body):
@@ -290,19 +290,34 @@ class Client:
             self.send(frame(Kind.DATA, END_STREAM * (end and at + length == len(body)), stream, body[at : at + length]))
             at += length
 
-    def send_bodies(self, bodies: Mapping[int, bytes]) -> None:
+    def send_bodies(self, bodies: Mapping[int, bytes | memoryview]) -> None:
         """Send the bodies of several streams at once, as the server's windows allow."""
-        left = dict(bodies)
+        left = {stream: memoryview(body) for stream, body in bodies.items()}
         while left:
             self.wait(partial(self._has_room, tuple(left)))
             rest = {stream: self.send_what_fits(stream, body) for stream, body in left.items()}
             left = {stream: body for stream, body in rest.items() if body}
 
+    def send_until_it_stalls(self, bodies: Mapping[int, bytes]) -> dict[int, memoryview]:
+        """Send the bodies of several streams until the server opens no window. Returns what is left, which is something."""
+        left, is_stalled = {stream: memoryview(body) for stream, body in bodies.items()}, False
+        while not is_stalled:
+            rest = {stream: self.send_what_fits(stream, body) for stream, body in left.items()}
+            is_stalled = all(len(rest[stream]) == len(body) for stream, body in left.items())
+            left = {stream: body for stream, body in rest.items() if body}
+            self.sync()
+        assert left
+        return left
+
     def _has_room(self, streams: Iterable[int]) -> bool:
         return any(self.server_room(stream) > 0 for stream in streams)
 
-    def send_what_fits(self, stream: int, body: bytes) -> bytes:
-        """Send what the server's windows allow now. Returns the rest of the body. Ends the stream with the last byte."""
+    def send_what_fits(self, stream: int, body: bytes | memoryview) -> memoryview:
+        """Send what the server's windows allow now. Returns the rest of the body. Ends the stream with the last byte.
+
+        The rest is a view: windows open by some kilobytes, and copies of megabytes each time took most of the CPU.
+        """
+        body = memoryview(body)
         room = max(0, self.server_room(stream))
         if room:
             self.send_body(stream, body[:room], end=room >= len(body))

@@ -6,6 +6,7 @@ import gzip
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -99,12 +100,16 @@ def test_a_message_above_the_limit_is_resource_exhausted(server: Served, is_decl
 
 def test_bodies_that_never_end_hold_little_memory(server: Served) -> None:
     """Many of them hold no more than one body at the limit, and others are served meanwhile."""
-    with others_are_served(server, growth_mb=60), ExitStack() as stack:
-        for _ in range(8):
-            connection = stack.enter_context(begin(server, f"Content-Length: {10 * MIB}"))
-            connection.settimeout(1)
-            with suppress(OSError):  # the server may read no more, or refuse
-                connection.sendall(bytes(9 * MIB))
+
+    def send(connection: socket.socket) -> None:
+        connection.settimeout(1)
+        with suppress(OSError):  # the server may read no more, or refuse
+            connection.sendall(bytes(9 * MIB))
+
+    with others_are_served(server, growth_mb=60), ExitStack() as stack, ThreadPoolExecutor(8) as senders:
+        bodies = [stack.enter_context(begin(server, f"Content-Length: {10 * MIB}")) for _ in range(8)]
+        for sent in [senders.submit(send, connection) for connection in bodies]:
+            sent.result()
 
 
 def test_gzip_bodies_that_unpack_to_too_much_are_refused(server: Served) -> None:
@@ -159,17 +164,13 @@ def test_unread_answers_are_held_within_the_budget(server: Served) -> None:
         connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client,
     ):
         client.sync()
-        left = {client.start(grpc_fields()): message(numbers) for _ in range(40)}
-        streams, progress = list(left), True
-        while progress:
-            rest = {stream: client.send_what_fits(stream, body) for stream, body in left.items()}
-            progress, left = rest != left, rest
-            client.sync()
-        assert any(left.values())
+        body = message(numbers)
+        streams = [client.start(grpc_fields()) for _ in range(40)]
+        left = client.send_until_it_stalls(dict.fromkeys(streams, body))
 
         client.configure({Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW})
         client.open(0, MAX_WINDOW - DEFAULT_WINDOW)
-        client.send_bodies({stream: body for stream, body in left.items() if body})
+        client.send_bodies(left)
         assert all(np.array_equal(client.answer(stream).values(), numbers) for stream in streams)
 
 

@@ -68,7 +68,7 @@ def test_messages_may_be_far_larger_than_grpcs_default(roomy_server: Served) -> 
         call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
         answer = call(request, timeout=240)
 
-    np.testing.assert_array_equal(tensors.from_proto(answer.outputs["x"]), array)
+    assert np.array_equal(tensors.from_proto(answer.outputs["x"]), array)
 
 
 @pytest.mark.server

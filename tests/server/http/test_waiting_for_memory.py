@@ -304,12 +304,7 @@ def test_the_time_that_a_body_waits_counts_in_the_timeout_of_the_request(tmp_pat
     with running_flags(flags, tmp_path) as server:
         with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as unread:
             unread.sync()
-            left = {unread.start(grpc_fields()): message(numbers) for _ in range(8)}
-            before: dict[int, bytes] = {}
-            while left != before:
-                before, left = left, {stream: unread.send_what_fits(stream, rest) for stream, rest in left.items()}
-                unread.sync()
-            assert any(left.values())
+            unread.send_until_it_stalls({unread.start(grpc_fields()): message(numbers) for _ in range(8)})
 
             assert rest(server, "POST", "/v1/models/echo:predict", body)[0] == 504
             with connected(server.grpc_port) as client:
