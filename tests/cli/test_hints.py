@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from cli_runner import Result, RunCli
 from hint_scenarios import FILES, LOCAL, WITH_SERVER, Scenario
 from hint_templates import hints, pattern_of
 from unfollowed_hints import UNFOLLOWED
 
-from tfsctl.cli import app
+from tfsctl.cli import root_command
 from tfsctl.cli.registry import COMMANDS
 from tfsctl.engines.server_record import ServerRecord
 
@@ -36,7 +35,7 @@ def options_of(command: Any) -> set[str]:
     return found.union(*(options_of(one) for one in getattr(command, "commands", {}).values())) | {"help"}
 
 
-ROOT_COMMAND: Any = typer.main.get_command(app)
+ROOT_COMMAND: Any = root_command()
 OPTIONS = {name: options_of(ROOT_COMMAND.get_command(None, name)) for name in COMMANDS}
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from cli_runner import RunCli
 from model_servers import clean_environment
 from mutating_server import Mutations, mutating_grpc, mutating_rest
 
-from tfsctl.cli import app
+from tfsctl.cli import root_command
 from tfsctl.cli.registry import COMMANDS
 from tfsctl.errors import ExitCode
 
@@ -168,7 +167,7 @@ NEVER_FUZZED = {"--verbose", "--watch", "--follow", "--all", "--detach", "--inst
 
 def command_lines() -> dict[str, Any]:
     """Every command, and every command of a group, by its words. Those that load TensorFlow or start servers are left out."""
-    group: Any = typer.main.get_command(app)
+    group: Any = root_command()
     found = {}
     for name in COMMANDS:
         if name not in ("export", "run", "serve", "restart", "compare"):

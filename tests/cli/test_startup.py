@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import typer
 from model_servers import Served, clean_environment
 
-from tfsctl.cli import app
+from tfsctl.cli import root_command
 from tfsctl.cli.registry import COMMANDS
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.programs.processes import process_identity
@@ -77,7 +76,7 @@ def test_listing_commands_loads_none(tmp_path: Path) -> None:
     """The summaries in the registry equal the first lines of the commands' help."""
     modules = loaded_by(tmp_path, "--help")
     assert not [module for module in modules if module.startswith("tfsctl.cli.commands.")]
-    group = typer.main.get_command(app)
+    group = root_command()
     for name, registered in COMMANDS.items():
         command = group.get_command(None, name)  # type: ignore[attr-defined] # it is a group
         assert (command.help or "").split("\n")[0].strip() == registered.summary, name

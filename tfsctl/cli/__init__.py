@@ -9,12 +9,16 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfsctl.cli.registry import COMMANDS, CONTEXT_SETTINGS, LazyCommandGroup, options_of
 from tfsctl.errors import ExitCode, TfsctlError
+
+if TYPE_CHECKING:
+    from tfsctl.cli.usage import click_types
 
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__bases__[
     0
@@ -54,13 +58,19 @@ def _global_options(
     terminal.verbose = verbose
 
 
+@cache
+def root_command() -> click_types.Command:
+    """The Click command of `tfsctl`. Calling a Typer app builds its command again each time, in 2 ms."""
+    return typer.main.get_command(app)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the only place that decides exit codes."""
     from tfsctl.cli.output import terminal
 
     terminal.prepare_streams()
     try:
-        exit_code = app(args=None if argv is None else list(argv), prog_name="tfsctl", standalone_mode=False)
+        exit_code = root_command()(args=None if argv is None else list(argv), prog_name="tfsctl", standalone_mode=False)
     except _COMMAND_LINE_ERROR as error:
         from tfsctl.cli.usage.usage_errors import usage_error
 

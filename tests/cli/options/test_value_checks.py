@@ -6,17 +6,16 @@ import re
 from typing import Any
 
 import pytest
-import typer
 from cli_runner import RunCli
 
-from tfsctl.cli import app
+from tfsctl.cli import root_command
 from tfsctl.cli.registry import COMMANDS
 from tfsctl.errors import ExitCode
 
 
 def float_options() -> list[tuple[list[str], Any]]:
     """The words of each command, and each of its options of a float."""
-    group: Any = typer.main.get_command(app)
+    group: Any = root_command()
     found = []
     for name in COMMANDS:
         command = group.get_command(None, name)

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 from cli_runner import RunCli
 
-from tfsctl.cli import app
+from tfsctl.cli import root_command
 from tfsctl.cli.registry import COMMANDS, GROUPS
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.cli.usage.usage_errors import ALIASES
@@ -18,7 +17,7 @@ from tfsctl.engines.launch_spec import _CONTAINER_FLAGS
 
 def leaves() -> dict[str, object]:
     """Every command that has options, by its path."""
-    group = typer.main.get_command(app)
+    group = root_command()
     found: dict[str, object] = {}
     for name in COMMANDS:
         command = group.get_command(None, name)  # type: ignore[attr-defined] # it is a group
