@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 
-from tfsctl.rollout.gate.e_value import SequentialTest, log_e_value
+from tfsctl.rollout.gate.e_value import SequentialTest, fewest_for_breach, log_e_value
 from tfsctl.rollout.gate.forecast import Forecast, detection_times, forecast
 
 
@@ -46,28 +47,41 @@ def test_impossible_counts_are_refused() -> None:
         log_e_value(2, 3, 0.1)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.9])
+def test_the_fewest_bad_answers_for_a_breach_are_those_of_the_sequential_test(share: float, alpha: float) -> None:
+    """For each number of bad answers, fewer of the canary are no breach, and that many or more are one."""
+    for bad, fewest in enumerate(islice(fewest_for_breach(share, alpha), 40), 1):
+        breaches = [SequentialTest(alpha).with_step(bad, k, share).is_breached for k in range(bad + 1)]
+        assert breaches == [k >= fewest for k in range(bad + 1)]
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.5])
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
 def test_false_alarms_are_at_most_alpha(share: float, alpha: float) -> None:
     """Both versions fail equally often; the test is evaluated after each of 500 bad answers."""
-    requests = detection_times(share, alpha=alpha, canary_rate=0.001, stable_rate=0.001, seed=1, runs=400)
+    requests = detection_times(share, alpha=alpha, canary_rate=0.001, stable_rate=0.001, seed=1, runs=1000)
 
     assert np.isfinite(requests).mean() <= alpha
 
 
 def test_false_alarms_over_several_steps_are_at_most_alpha() -> None:
     """Steps of 1, 5, 25 and 50 %, each evaluated after every bad answer, multiply to one e-value."""
-    random, alpha, alarms, runs = np.random.default_rng(2), 0.05, 0, 100
-    for _ in range(runs):
-        test = SequentialTest(alpha)
-        for share in (0.01, 0.05, 0.25, 0.5):
-            of_canary = np.cumsum(random.random(30) < share)
-            if any(test.with_step(bad + 1, int(k), share).is_breached for bad, k in enumerate(of_canary)):
-                alarms += 1
-                break
-            test = test.with_step(30, int(of_canary[-1]), share)
+    random, alpha, runs, bad_per_step = np.random.default_rng(2), 0.05, 2000, 30
+    before, is_alarm = np.zeros(runs), np.zeros(runs, np.bool_)
+    one = SequentialTest(alpha)  # the first run, by the test itself
+    for share in (0.01, 0.05, 0.25, 0.5):
+        counts = range(bad_per_step + 1)
+        table = np.array([[log_e_value(bad, min(k, bad), share) for k in counts] for bad in counts])
+        of_canary = np.cumsum(random.random((runs, bad_per_step)) < share, axis=1)
+        evidence = before[:, None] + table[np.arange(1, bad_per_step + 1), of_canary]
+        expected = [one.with_step(bad + 1, int(k), share).log_evidence for bad, k in enumerate(of_canary[0])]
+        assert evidence[0] == pytest.approx(expected)
+        is_alarm |= (evidence >= -math.log(alpha)).any(axis=1)
+        before = evidence[:, -1]
+        one = one.with_step(bad_per_step, int(of_canary[0, -1]), share)
 
-    assert alarms / runs <= alpha
+    assert is_alarm.mean() <= alpha
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,21 @@ def t_quantile(probability: float, freedom: float) -> float:
     """The value of Student's t that is not exceeded with this probability (0.5 to 1)."""
     low, high = 0.0, 1.0
     while t_tail(high, freedom) > 1 - probability:
-        high *= 2
+        low, high = high, 2 * high
+    # Newton's method: the tail is convex, so the values below the quantile come nearer from below.
+    value = low
     for _ in range(100):
-        middle = (low + high) / 2
-        if t_tail(middle, freedom) > 1 - probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+        change = (t_tail(value, freedom) - (1 - probability)) / _density(value, freedom)
+        value += change
+        if abs(change) <= 1e-10 * value:
+            break
+    return value
+
+
+def _density(t: float, freedom: float) -> float:
+    """The density of Student's t with these degrees of freedom."""
+    scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+    return math.exp(scale - (freedom + 1) / 2 * math.log1p(t * t / freedom))
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:

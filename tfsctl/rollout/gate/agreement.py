@@ -12,13 +12,14 @@ the mean over many alternatives: it is an e-value as in `e_value`, and equals th
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from tfsctl.rollout.gate.e_value import ALTERNATIVES, log_ratios
+from tfsctl.rollout.gate.e_value import ALTERNATIVES, log_e_value, log_ratios
 from tfsctl.rollout.gate.forecast import Forecast, forecast_of
 
 GROWTH = 5  # the forecast is for a version that disagrees this many times as often as is allowed
@@ -65,20 +66,27 @@ def samples_until_breach(limit: float, rate: float, *, alpha: float) -> Forecast
 def detection_times(limit: float, rate: float, *, alpha: float, seed: int, runs: int = RUNS) -> npt.NDArray[np.float64]:
     """For each simulated run the number of samples until the breach; infinity if there is none. Shape: [runs].
 
-    Evidence grows at disagreeing samples only, so the simulation goes from one to the next.
+    Evidence grows at disagreeing samples only, so the simulation goes from one to the next. The more samples agree, the
+    less evidence there is.
     """
     samples = np.full(runs, math.inf)
     random = np.random.default_rng(seed)
-    ratios = np.array(log_ratios(limit))
-    evidence, elapsed = np.zeros((runs, len(ratios))), np.zeros(runs)
+    elapsed = np.zeros(runs)
     running = np.arange(runs)
-    for _ in range(MAX_DISAGREEING):
-        gap = random.geometric(rate, len(running))
-        elapsed += gap
-        evidence += ratios[:, 0] + (gap[:, None] - 1) * ratios[:, 1]
-        breached = np.logaddexp.reduce(evidence, axis=1) >= math.log(len(ratios) / alpha)
+    for disagreeing in range(1, MAX_DISAGREEING + 1):
+        elapsed += random.geometric(rate, len(running))
+        breached = elapsed <= _most_samples(disagreeing, limit, alpha)
         samples[running[breached]] = elapsed[breached]
-        running, elapsed, evidence = running[~breached], elapsed[~breached], evidence[~breached]
+        running, elapsed = running[~breached], elapsed[~breached]
         if len(running) == 0:
             break
     return samples
+
+
+def _most_samples(disagreeing: int, limit: float, alpha: float) -> int:
+    """The most samples among which so many disagreeing ones are a breach; fewer than those if there is no such number."""
+    candidates = range(disagreeing, math.ceil(disagreeing / limit) + 1)  # among more, they are at most the limit
+    found = bisect_left(
+        candidates, True, key=lambda samples: log_e_value(samples, disagreeing, limit) < -math.log(alpha)
+    )
+    return disagreeing - 1 + found

@@ -16,8 +16,10 @@ Source: Ramdas, Grünwald, Vovk, Shafer, "Game-theoretic statistics and safe any
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 
 ALTERNATIVES = 64  # values of p between rho and 1; the test is valid for any number
 
@@ -36,6 +38,19 @@ def log_e_value(bad: int, bad_of_canary: int, share: float) -> float:
     terms = [bad_of_canary * canary + others * stable for canary, stable in log_ratios(share)]
     highest = max(terms)
     return highest + math.log(math.fsum(math.exp(term - highest) for term in terms) / len(terms))
+
+
+def fewest_for_breach(share: float, alpha: float) -> Iterator[int]:
+    """For 1, 2, 3 … bad answers of one step, the fewest of the canary that are a breach; one more than all if none are.
+
+    A bad answer of the canary raises the e-value, and another one lowers it. So from each number to the next the fewest
+    stay the same or grow by one.
+    """
+    fewest = 1
+    for bad in count(1):
+        if fewest <= bad and log_e_value(bad, fewest, share) < -math.log(alpha):
+            fewest += 1
+        yield fewest
 
 
 @lru_cache

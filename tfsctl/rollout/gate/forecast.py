@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from tfsctl.rollout.gate.e_value import log_ratios
+from tfsctl.rollout.gate.e_value import fewest_for_breach
 
 RUNS = 1000
 MAX_BAD = 500  # bad answers after which a run counts as undetected
@@ -57,18 +58,14 @@ def detection_times(
     if not 0 < share < 1 or bad_rate == 0:
         return requests
     random = np.random.default_rng(seed)
-    ratios = np.array(log_ratios(share))
-    evidence = np.zeros((runs, len(ratios)))
-    elapsed = np.zeros(runs)
+    elapsed, of_canary = np.zeros(runs), np.zeros(runs, np.int64)
     running = np.arange(runs)
-    limit = math.log(len(ratios) / alpha)
-    for _ in range(MAX_BAD):
+    for fewest in islice(fewest_for_breach(share, alpha), MAX_BAD):
         elapsed += random.geometric(bad_rate, len(running))
-        from_canary = random.random(len(running)) < share * canary_rate / bad_rate
-        evidence += np.where(from_canary[:, None], ratios[:, 0], ratios[:, 1])
-        breached = np.logaddexp.reduce(evidence, axis=1) >= limit
+        of_canary += random.random(len(running)) < share * canary_rate / bad_rate
+        breached = of_canary >= fewest
         requests[running[breached]] = elapsed[breached]
-        running, elapsed, evidence = running[~breached], elapsed[~breached], evidence[~breached]
+        running, elapsed, of_canary = running[~breached], elapsed[~breached], of_canary[~breached]
         if len(running) == 0:
             break
     return requests
