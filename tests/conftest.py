@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 import unit_guard
 from cli_runner import MemoryStream, Result, RunCli
+from early_deselection import markers_of_file, markers_of_object, never_selected
 from echo_models import write_echo_model
 from exporting import Export, Exporter, running_exporter, tensorflow_fork_server
 from fork_servers import ForkServer
@@ -76,6 +77,22 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file if `-m` deselects all of its tests."""
+    if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+        return None
+    return never_selected(config.option.markexpr, markers_of_file(collection_path)) or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
+    """Make no tests of a function or class if `-m` deselects all of them."""
+    if not name.startswith(("test", "Test")):
+        return None
+    markers = markers_of_object(obj, MARKER_OF_FIXTURE)
+    return [] if never_selected(collector.config.option.markexpr, markers) else None
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """How many workers `-n auto` means: three for two CPUs, since tests often wait; fewer if there is little memory."""
     return max(1, min(resources.cpu_count() * 3 // 2, int(resources.available_memory_bytes() / MEMORY_PER_WORKER)))
@@ -90,6 +107,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, marker in MARKER_OF_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+        early = markers_of_file(item.path) | markers_of_object(getattr(item, "obj", None), MARKER_OF_FIXTURE)
+        missing = early.difference(mark.name for mark in item.iter_markers())
+        assert not missing, f"{item.nodeid} would be left out as {missing}, which it is not"
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

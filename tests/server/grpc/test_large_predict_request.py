@@ -76,8 +76,11 @@ def test_only_views_reads_only_what_needs_no_copy() -> None:
         assert read_large_request(memoryview(raw), only_views=True) is None
 
 
+INT32_REQUEST = request(ARRAYS["int32"], as_content=False).SerializeToString()
+
+
 def _changed(**changes: Any) -> bytes:
-    message = request(ARRAYS["int32"], as_content=False)
+    message = protos.PredictRequest.FromString(INT32_REQUEST)
     for name, value in changes.items():
         if name == "output_filter":
             message.output_filter.append(value)
