@@ -1,6 +1,6 @@
 """Move the label `stable` a thousand times under load: is a request lost, and how long does a move take?
 
-    python benchmarks/label_moves.py [--moves 1000] [--clients 2] [--delay 0] [--engine embedded]
+    python benchmarks/label_moves.py [--moves 1000] [--clients 2] [--delay 0] [--engine embedded] [--server-arg FLAG]
 
 Serves a model of three versions whose answers tell the version. Clients of both protocols ask for the label `stable`,
 and for no version at all, `--delay` milliseconds after the answer before; each answer must be right. Meanwhile `stable`
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -77,26 +78,31 @@ class Load:
             self.requests += count
 
 
-def run(moves: int, clients: int, engine: str, delay_ms: float) -> dict[str, object]:
+def run(moves: int, clients: int, engine: str, delay_ms: float, server_args: list[str]) -> dict[str, object]:
     """Serve, ask and move; returns the figures."""
-    import tfsctl
     from tfsctl.rollout.labels import label_changes
 
     base = Path(os.environ["TFSCTL_STATE_DIR"]).parent / "scale"
     for version in VERSIONS:
         write_scale_model(base / str(version), float(version))
     seconds: dict[str, list[float]] = {"promote": [], "promote_and_load": [], "rollback": []}
-    with tfsctl.serve(base, engine=engine) as serving:  # type: ignore[arg-type] # checked there
+    options = ["--engine", engine, "--rest-port", "0", "--grpc-port", "0"]
+    options += [f"--server-arg={flag}" for flag in server_args]
+    served = json.loads(_tfsctl("serve", str(base), "--detach", "--json", *options))
+    grpc_address, url = f"{served['host']}:{served['grpc_port']}", f"http://{served['host']}:{served['rest_port']}"
+    try:
         model = label_changes.find_model("scale")
         label_changes.set_labels(model, {"stable": 1})
-        load = Load([serving.grpc_address, serving.url], clients, delay_ms)
+        load = Load([grpc_address, url], clients, delay_ms)
         load.start()
         started = time.perf_counter()
         try:
-            _move(model, serving.grpc_address, moves, load, seconds)
+            _move(model, grpc_address, moves, load, seconds)
         finally:
             load.stop()
         elapsed = time.perf_counter() - started
+    finally:
+        _tfsctl("stop", "scale")
     return {
         "moves": moves,
         "seconds": round(elapsed, 1),
@@ -109,6 +115,13 @@ def run(moves: int, clients: int, engine: str, delay_ms: float) -> dict[str, obj
             if times
         },
     }
+
+
+def _tfsctl(*args: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "tfsctl", *args], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
 
 
 def _move(model: ManagedModel, address: str, moves: int, load: Load, seconds: dict[str, list[float]]) -> None:
@@ -145,10 +158,11 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=1, help="for each protocol, with and without a label")
     parser.add_argument("--delay", type=float, default=0.0, help="milliseconds between two requests of a client")
     parser.add_argument("--engine", default="embedded")
+    parser.add_argument("--server-arg", action="append", default=[], help="a flag of the server, as for `tfsctl serve`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TFSCTL_STATE_DIR"] = f"{folder}/state"
-        figures = run(options.moves, options.clients, options.engine, options.delay)
+        figures = run(options.moves, options.clients, options.engine, options.delay, options.server_arg)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     return 1 if figures["failures"] else 0
 

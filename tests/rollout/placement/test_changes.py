@@ -35,7 +35,9 @@ class Server:
         self.run_cli = run_cli
         self.add_version(1)
         self.rest_port, self.grpc_port = free_ports(2)
-        self.record = self.run("serve", base, "--engine", "embedded", "--detach", *self.ports)
+        # A check of a version takes as much CPU as a server, with low priority; test_rollouts_under_load.py has it.
+        unchecked = "--server-arg=--check_new_versions=never"
+        self.record = self.run("serve", base, "--engine", "embedded", "--detach", unchecked, *self.ports)
 
     @property
     def ports(self) -> tuple[object, ...]:

@@ -22,6 +22,8 @@ from tfsctl.rollout.labels.label_changes import ChangeOptions, find_model, promo
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("_nothing_is_left")]
 FREE = ("--rest-port", "0", "--grpc-port", "0")
+# A check of a version in another process takes as much CPU as a server, with low priority. One test has it.
+UNCHECKED = "--server-arg=--check_new_versions=never"
 MODEL_SERVER = "tensorflow_model_server"
 
 
@@ -53,8 +55,12 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.long
 def test_promote_rollback_and_restart(base: Path, engine: str, run_cli: RunCli) -> None:
-    """From the first label to a restart, which keeps the labels; the history has each change."""
-    served = document(run_cli, "serve", base, "--engine", engine, "--detach", *FREE)
+    """From the first label to a restart, which keeps the labels; the history has each change.
+
+    The embedded server checks new versions, as it does by default.
+    """
+    options = [UNCHECKED] if engine == "binary" else []
+    served = document(run_cli, "serve", base, "--engine", engine, "--detach", *options, *FREE)
     address = f"127.0.0.1:{served['grpc_port']}"
     first = document(run_cli, "label", "scale", "stable=1", "canary=2")
     assert (first["labels"], first["loaded"], first["released"]) == ({"stable": 1, "canary": 2}, [1, 2], [3])
@@ -84,7 +90,7 @@ def test_labels_of_a_server_that_polls_its_config_file(base: Path, run_cli: RunC
     """The server was started with labels and reads its file every second: the move stays."""
     poll = "--server-arg=--model_config_file_poll_wait_seconds=1"
     argument = f"scale={base},versions=1,2,labels=stable:1"
-    served = document(run_cli, "serve", "--model", argument, "--engine", "embedded", "--detach", poll, *FREE)
+    served = document(run_cli, "serve", "--model", argument, "--engine", "embedded", "--detach", poll, UNCHECKED, *FREE)
     document(run_cli, "promote", "scale", "--version", "3")
     address, log = f"127.0.0.1:{served['grpc_port']}", Path(served["log_path"])
     marker = "(Re-)adding model: scale"
@@ -135,7 +141,7 @@ def test_a_version_that_cannot_be_loaded(base: Path, run_cli: RunCli) -> None:
 
 def test_versions_lists_states_on_disk_and_on_servers(base: Path, run_cli: RunCli) -> None:
     """On disk, on the server, and what may be removed."""
-    document(run_cli, "serve", base, "--engine", "embedded", "--metrics", "--detach", *FREE)
+    document(run_cli, "serve", base, "--engine", "embedded", "--metrics", "--detach", UNCHECKED, *FREE)
     document(run_cli, "label", "scale", "stable=2")
     (model,) = document(run_cli, "versions")["models"]
     assert [one["version"] for one in model["versions"]] == [1, 2, 3]
@@ -158,19 +164,19 @@ def test_versions_lists_states_on_disk_and_on_servers(base: Path, run_cli: RunCl
         ]
 
 
-def test_commands_at_the_same_time_wait_for_each_other(base: Path) -> None:
+def test_commands_at_the_same_time_wait_for_each_other(base: Path, run_cli: RunCli) -> None:
     """The second command prints what it waits for, and starts from the result of the first."""
-    with tfsctl.serve(base, engine="embedded"):
-        tfsctl.label("scale", {"stable": 1})
-        steps: list[str] = []
-        options = ChangeOptions(show_step=steps.append)
-        model = find_model("scale")
-        with ThreadPoolExecutor() as threads:
-            with model.locked(lambda: None):
-                waiting = threads.submit(promote, find_model("scale"), version=2, options=options)
-                eventually(lambda: list(steps), ["waiting for another command that changes the labels of scale"])
-                assert model.config().labels == {"stable": 1}
-            assert waiting.result().labels == {"stable": 2, "previous": 1}
+    document(run_cli, "serve", base, "--engine", "embedded", "--detach", UNCHECKED, *FREE)
+    tfsctl.label("scale", {"stable": 1})
+    steps: list[str] = []
+    options = ChangeOptions(show_step=steps.append)
+    model = find_model("scale")
+    with ThreadPoolExecutor() as threads:
+        with model.locked(lambda: None):
+            waiting = threads.submit(promote, find_model("scale"), version=2, options=options)
+            eventually(lambda: list(steps), ["waiting for another command that changes the labels of scale"])
+            assert model.config().labels == {"stable": 1}
+        assert waiting.result().labels == {"stable": 2, "previous": 1}
 
 
 def test_labels_can_be_changed_from_python(base: Path) -> None:
@@ -187,15 +193,18 @@ def test_labels_can_be_changed_from_python(base: Path) -> None:
 
 @pytest.mark.long
 def test_no_request_is_lost_while_labels_move() -> None:
-    """No request of either protocol is lost while labels move, versions load and are released."""
-    argv = [sys.executable, str(ROOT / "benchmarks" / "label_moves.py"), "--moves", "20", "--delay", "10"]
+    """No request of either protocol is lost while labels move, versions load and are released.
+
+    Without checks of versions: most requests would be sent while those two are checked, and none of them while labels move.
+    """
+    argv = [sys.executable, str(ROOT / "benchmarks" / "label_moves.py"), "--moves", "40", "--delay", "10", UNCHECKED]
     done = subprocesses.run(argv, timeout_s=600)
     figures = json.loads(done.stdout)
 
-    assert (figures["failures"], figures["moves"]) == (0, 20)
-    assert figures["requests"] > 20
+    assert (figures["failures"], figures["moves"]) == (0, 40)
+    assert figures["requests"] > 40
     assert {kind: count["count"] for kind, count in figures["move_ms"].items()} == {
-        "promote": 17,
-        "promote_and_load": 2,
-        "rollback": 1,
+        "promote": 35,
+        "promote_and_load": 3,
+        "rollback": 2,
     }
