@@ -100,8 +100,20 @@ class Harness:
         is_alone: bool = False,
     ) -> PendingRun:
         """Queue a request."""
-        feeds = [(X, np.array(values, np.float32))]
-        run = PendingRun.of_feeds(feeds, (Y,), may_merge=may_merge, deadline_s=deadline_s)
+        array = np.array(values, np.float32)
+        return self.submit_array(array, may_merge=may_merge, deadline_s=deadline_s, client=client, is_alone=is_alone)
+
+    def submit_array(
+        self,
+        array: np.ndarray,
+        *,
+        may_merge: bool = True,
+        deadline_s: float | None = None,
+        client: object = None,
+        is_alone: bool = False,
+    ) -> PendingRun:
+        """Queue a request with this input."""
+        run = PendingRun.of_feeds([(X, array)], (Y,), may_merge=may_merge, deadline_s=deadline_s)
         run.client, run.is_alone = client, is_alone
         run.answer = asyncio.get_running_loop().create_future()
         self.coalescer.submit(run)
@@ -162,6 +174,21 @@ def test_rows_are_merged_and_returned_to_their_requests() -> None:
         answers = [await run.answer for run in runs]
         assert [arrays[0].tolist() for arrays in answers] == [[2], [2, 4], [2, 4, 6]]
         assert harness.session.runs == [6]
+
+    with_harness(work)
+
+
+def test_large_rows_are_merged_up_to_two_mib() -> None:
+    """A row that is larger than that runs alone."""
+
+    async def work(harness: Harness) -> None:
+        blockers = await harness.occupy_threads()
+        runs = [harness.submit_array(np.full((1, 100_000), number, np.float32)) for number in range(12)]
+        runs += [harness.submit_array(np.zeros((1, 600_000), np.float32)) for _ in range(2)]
+        harness.session.gate.set()
+        answers = [await run.answer for run in runs]
+        assert [arrays[0][0, 0] for arrays in answers[:12]] == [2 * number for number in range(12)]
+        assert sorted(harness.session.runs) == [*[1] * len(blockers), 1, 1, 2, 5, 5]
 
     with_harness(work)
 

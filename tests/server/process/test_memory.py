@@ -87,7 +87,7 @@ def _is_among(mapping: mmap.mmap, parts: list[tuple[int, int]]) -> bool:
 ARENAS = """
 import ctypes, threading
 from tfsctl.server.process import memory
-memory.limit_malloc_arenas()
+memory.limit_heap()
 library = ctypes.CDLL(None)
 together = threading.Barrier(17)
 def allocate():
@@ -114,9 +114,11 @@ def test_threads_share_a_few_arenas(arenas: int | None) -> None:
 
 
 FREED_IN_A_THREAD = """
-import ctypes, threading
+import ctypes, sys, threading
 from tfsctl.server.process import memory
-memory.limit_malloc_arenas()
+memory.limit_heap()
+if sys.argv[1:]:
+    memory.expect_large_tensors()
 library = ctypes.CDLL(None)
 library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 def allocate_and_free():
@@ -137,11 +139,50 @@ for _ in range(6):
 
 @pytest.mark.server
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing is trimmed")
-def test_what_threads_have_freed_is_given_back() -> None:
-    """30 MB at the end of an arena, whichever it is."""
-    found = subprocess.run([sys.executable, "-c", FREED_IN_A_THREAD], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("arguments", [[], ["large"]])
+def test_what_threads_have_freed_is_given_back(arguments: list[str]) -> None:
+    """30 MB at the end of an arena, whichever it is, and however much may be free there under load."""
+    command = [sys.executable, "-c", FREED_IN_A_THREAD, *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert [mb for mb in map(int, found.stdout.split()) if mb < 28] == []
+
+
+LARGE_BLOCKS = """
+import ctypes, resource, threading
+from tfsctl.server.process import memory
+memory.limit_heap()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def faults(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        blocks = [library.malloc(20_000_000) for _ in range(4)]
+        for block in blocks:
+            ctypes.memset(block, 1, 20_000_000)
+        for block in blocks:
+            library.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def run():
+    print(faults(5))
+    memory.expect_large_tensors()
+    faults(1)
+    print(faults(5))
+thread = threading.Thread(target=run)  # as TensorFlow's, it has an arena in parts of 64 MiB
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.server
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is limited")
+def test_large_blocks_are_used_again_once_large_tensors_are_expected() -> None:
+    """Instead of being mapped anew each time, with a page fault for every 4 KiB."""
+    found = subprocess.run([sys.executable, "-c", LARGE_BLOCKS], capture_output=True, text=True, check=True)
+    mapped, kept = map(int, found.stdout.split())
+
+    assert mapped > 5 * 4 * 20_000_000 // mmap.PAGESIZE * 0.9
+    assert kept < mapped / 20
 
 
 class _Heap:
@@ -159,7 +200,7 @@ class _Heap:
 
 def test_heap_is_trimmed_under_load_if_more_than_the_reserve_became_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a trim cannot give back does not cause another one; what becomes free after it does."""
-    heap, reserve = _Heap(monkeypatch), memory._RESERVE_BYTES
+    heap, reserve = _Heap(monkeypatch), memory._SMALL_TENSORS.reserve
     heap.unused = 10 * reserve
     trimmer = memory.HeapTrimmer()
     heap.unused += reserve - 1
@@ -181,10 +222,10 @@ def test_memory_that_requests_use_again_and_again_is_not_trimmed(monkeypatch: py
     """Not in short pauses of the load either. What a flood has left, beyond the reserve, is."""
     heap, trimmer = _Heap(monkeypatch), memory.HeapTrimmer()
     for check in range(100):
-        heap.unused = (memory._RESERVE_BYTES - 1) * (check % 2)
+        heap.unused = (memory._SMALL_TENSORS.reserve - 1) * (check % 2)
         assert not trimmer.check(is_idle=check % memory._IDLE_CHECKS != 0)
 
-    heap.unused = 2 * memory._RESERVE_BYTES
+    heap.unused = 2 * memory._SMALL_TENSORS.reserve
     assert trimmer.check()
     assert heap.trims == 1
 
@@ -247,7 +288,7 @@ def test_idle_means_little_cpu_since_the_last_check(
 
 KEPT = """
 from tfsctl.server.process import memory
-memory.limit_malloc_arenas()
+memory.limit_heap()
 library = memory._libc()
 library.malloc.restype = library.memset.restype = memory.ctypes.c_void_p
 library.malloc.argtypes, library.free.argtypes = [memory.ctypes.c_size_t], [memory.ctypes.c_void_p]

@@ -13,6 +13,7 @@ from graph_models import write_rows_model
 from locations import RECORDED
 
 from tfsctl.core import dtypes, protos
+from tfsctl.server.process import memory
 from tfsctl.server.runtime import capi
 from tfsctl.server.runtime.session import Arrays, Session
 from tfsctl.server.status import Code, ServingError
@@ -96,6 +97,25 @@ def test_strings_run_as_their_array_does() -> None:
     tensor = capi.new_values_tensor(dtypes.STRING.number, (1,), b"short")
     assert capi.read_tensor(tensor).tolist() == [b"short"]
     capi.gil_held().TF_DeleteTensor(tensor)
+
+
+@pytest.mark.parametrize(("values", "is_large"), [(1000, False), (200_000, True)])
+def test_a_run_with_a_large_input_lets_the_heap_keep_larger_blocks(
+    values: int, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tensors within such a run are as large, and so are those of the next one."""
+    changed: list[None] = []
+    monkeypatch.setattr(memory._Heap, "limits", memory._SMALL_TENSORS)
+    monkeypatch.setattr(memory, "_set_heap_limits", lambda: changed.append(None))
+    session = Session(HALF_PLUS_TWO)
+    bound = session.signature("serving_default")
+    assert bound is not None
+
+    for _ in range(2):
+        session.run([(bound.inputs["x"], np.ones(values, np.float32))], bound.fetches)
+
+    assert len(changed) == is_large
+    session.close()
 
 
 def test_runs_after_a_crash_are_in_another_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
     say so.
     """
     floating_point.flush_denormals()
-    memory.limit_malloc_arenas()
+    memory.limit_heap()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     open_files.raise_limit()
     logs.start()

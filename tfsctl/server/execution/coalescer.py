@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -47,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other callbacks run
 _MAX_MERGED_ROWS = 1024
+_MAX_MERGED_BYTES = 2 * 1024 * 1024  # of inputs: a run with 32 images takes more CPU time per image than one with six
 _MAX_FORMED = 256  # requests in batches that are not full; a client's next request may have to wait for them
 _MAX_RUNS_ALONE = 4  # requests of a failed batch that run one by one on the loop, up to 1 ms each; more do in a thread
 _SHORT_QUEUE = 64  # requests that a quick model runs within one or two slices
@@ -196,7 +196,7 @@ class RequestCoalescer:
         """A batch with one request, which others may join if they can run with it."""
         if run.merge_key is not None and self._coalesces:
             most = _MAX_MERGED_ROWS
-            batch = Batch(self._merging, run, run.key, max_requests=most, max_rows=most, max_nbytes=sys.maxsize)
+            batch = Batch(self._merging, run, run.key, max_requests=most, max_rows=most, max_nbytes=_MAX_MERGED_BYTES)
         elif run.is_small and self._timing.is_quick and self._replicas.is_ready(run.kind):
             most = self._replicas.max_requests
             batch = Batch(self._replicas, run, run.key, max_requests=most, max_rows=SMALL_ROWS, max_nbytes=SMALL_BYTES)

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic, process_time
+from typing import NamedTuple
 
 from tfsctl.server.process.resources import cpu_count
 
@@ -27,20 +28,46 @@ log = logging.getLogger(__name__)
 _MADV_DONTNEED = 4  # linux/mman.h
 _M_ARENA_MAX = -8  # malloc.h
 _M_MMAP_THRESHOLD = -3
+_M_TOP_PAD = -2
 _M_TRIM_THRESHOLD = -1
 _GC_THRESHOLD = 20_000  # allocations between two collections of the youngest generation
 _RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
-_TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
-_RESERVE_BYTES = 32 * 1024 * 1024  # that requests may leave free
 _UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim of an idle server worthwhile
 _IDLE_CPU = 0.05  # of one CPU: slow clients and probes take less
 _IDLE_CHECKS = 5  # ten seconds, so that bursts of requests may use the free memory of the last one
 _FREED_BYTES = 128 * 1024  # make glibc look whether it can shrink the arena: FASTBIN_CONSOLIDATION_THRESHOLD is 64 KiB
+_DEFAULT_TOP_PAD_BYTES = 128 * 1024  # of glibc
 
 
-def limit_malloc_arenas() -> None:
+class _HeapLimits(NamedTuple):
+    """How much freed memory the heap keeps, in bytes.
+
+    - `block`: larger blocks are mapped on their own, and go back to the system when they are freed
+    - `arena`: what may be free at the end of an arena before glibc gives it back
+    - `padding`: what glibc leaves of it then. If it is less than an arena's part (64 MiB), an empty part goes back
+    - `reserve`: what HeapTrimmer leaves free under load
+    """
+
+    block: int
+    arena: int
+    padding: int
+    reserve: int
+
+
+_MIB = 1024 * 1024
+_SMALL_TENSORS = _HeapLimits(_LARGE_BYTES, 32 * _MIB, _DEFAULT_TOP_PAD_BYTES, 32 * _MIB)
+_LARGE_TENSORS = _HeapLimits(32 * _MIB, 64 * _MIB, 64 * _MIB, 128 * _MIB)  # 32 MiB is glibc's largest for a block
+
+
+class _Heap:
+    """The limits of this process's heap."""
+
+    limits = _SMALL_TENSORS
+
+
+def limit_heap() -> None:
     """Give glibc's allocator one arena per CPU (default: eight). Call it before any thread starts.
 
     Threads come and go with versions of models, and memory that one leaves free in its arena is of no use to the next.
@@ -51,8 +78,26 @@ def limit_malloc_arenas() -> None:
     """
     if _may_set_malloc_options():
         _set_malloc_option(_M_ARENA_MAX, _max_arenas())
-        _set_malloc_option(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        _set_malloc_option(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+    _set_heap_limits()
+
+
+def expect_large_tensors() -> None:
+    """Keep free blocks of up to 32 MiB in the heap from now on: a model runs whose tensors are that large.
+
+    MobileNetV2 allocates up to 20 MB for a tensor of eight images, many times in a run. If each is mapped on its own, an
+    image costs 1,000 to 2,000 page faults and a third more CPU time.
+    """
+    if _Heap.limits is not _LARGE_TENSORS:
+        _Heap.limits = _LARGE_TENSORS
+        _set_heap_limits()
+
+
+def _set_heap_limits() -> None:
+    if _may_set_malloc_options():
+        limits = _Heap.limits
+        _set_malloc_option(_M_MMAP_THRESHOLD, limits.block)
+        _set_malloc_option(_M_TRIM_THRESHOLD, limits.arena)
+        _set_malloc_option(_M_TOP_PAD, limits.padding)
 
 
 def _may_set_malloc_options() -> bool:
@@ -110,7 +155,7 @@ def release_free_heap() -> None:
 
 
 def trim_heap() -> None:
-    """Call `release_free_heap`, and give back the free memory at the end of each arena. After `limit_malloc_arenas`.
+    """Call `release_free_heap`, and give back the free memory at the end of each arena. After `limit_heap`.
 
     malloc_trim does the latter for the main arena only. glibc does it for another arena when a thread that uses the
     arena frees a large block, if that memory exceeds the trim threshold (heap_trim in malloc/arena.c). A new thread uses
@@ -130,6 +175,7 @@ def trim_heap() -> None:
 
     threads = [threading.Thread(target=free_large_block, name="memory", daemon=True) for _ in range(2 * _max_arenas())]
     _set_malloc_option(_M_TRIM_THRESHOLD, _FREED_BYTES)
+    _set_malloc_option(_M_TOP_PAD, _DEFAULT_TOP_PAD_BYTES)
     with suppress(RuntimeError):  # the limit of threads is reached
         for thread in threads:
             thread.start()
@@ -137,15 +183,15 @@ def trim_heap() -> None:
     for thread in threads:
         if thread.ident is not None:
             thread.join()
-    _set_malloc_option(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+    _set_heap_limits()
 
 
 class HeapTrimmer:
     """Gives the free pages of the heap back to the system once there are enough of them.
 
     glibc keeps what was freed between blocks that are still in use: after a flood, or after a model was unloaded, that
-    may be more than what is in use. Under load, `check` leaves up to 32 MiB of it to the requests to come: each page
-    that they take again after a trim costs a page fault.
+    may be more than what is in use. Under load, `check` leaves up to 32 MiB of it to the requests to come (128 MiB after
+    `expect_large_tensors`): each page that they take again after a trim costs a page fault.
 
     Once the server has been idle for five checks in a row, `check` trims in any case, after a garbage collection:
     versions that were unloaded and some status responses leave cycles, and there may be 20,000 such objects before
@@ -163,7 +209,7 @@ class HeapTrimmer:
         if becomes_idle:
             gc.collect()
         unused = _unused_bytes()
-        enough = _RESERVE_BYTES if self._idle_checks < _IDLE_CHECKS else _UNUSED_BYTES
+        enough = _Heap.limits.reserve if self._idle_checks < _IDLE_CHECKS else _UNUSED_BYTES
         if unused - self._left < enough and not becomes_idle:
             self._left = min(self._left, unused)
             return False

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.process import memory
 from tfsctl.server.runtime import capi, op_libraries
 from tfsctl.server.runtime.allocator import release_free_memory
 from tfsctl.server.runtime.large_constants import MIN_GRAPH_BYTES, split_model
@@ -26,6 +27,7 @@ from tfsctl.server.status import Code, ServingError
 log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 16 * 1024 * 1024  # on disk
+_LARGE_INPUT_BYTES = 512 * 1024  # tensors within the run are larger than its input: eight times for MobileNetV2
 _MAX_CACHED_ARGUMENTS = 256  # clients may request any combination of outputs
 
 
@@ -231,6 +233,8 @@ class Session:
             arguments = self._new_arguments(endpoints, fetches)
         feeds_array, fetches_array = arguments.feed_pointers(), arguments.fetch_pointers()
         options = None if inline else self._pool_options(timeout_ms)
+        if not inline and any(array.nbytes > _LARGE_INPUT_BYTES for _, array in feeds):
+            memory.expect_large_tensors()
         arrays: Arrays | None = None
         start_s = perf_counter()
         try:
