@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 
 from tfsctl.server.memory_budget import SMALL_BODY_BYTES, BodyMemory, BudgetExceededError, MemoryBudget
+from tfsctl.server.process.freeing import free_all
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.status import Code, ServingError
 
 _SMALL_BYTES, _MAX_JOINED_BYTES = 1024, 64 * 1024
@@ -86,6 +88,7 @@ class RequestBody:
         """The application is done: end the response if it is still open, and give its bytes back to the memory budget."""
         if self._memory is not None:
             self._release_memory(self._memory)
+            self._free_chunks()
         held, budget = self.held, self._budget
         if held:  # as MemoryBudget.remove does, without the call
             self.held = 0
@@ -205,7 +208,7 @@ class RequestBody:
 
     def _drop_body(self) -> None:
         if self._memory is not None:
-            self._chunks.clear()
+            self._free_chunks()
             self._release_memory(self._memory)
         elif self._chunks:
             size = sum(map(len, self._chunks))
@@ -214,6 +217,12 @@ class RequestBody:
             self._budget.remove(size)
         if self._unconsumed:
             self._consume(self._unconsumed)
+
+    def _free_chunks(self) -> None:
+        """Drop the body, in a thread if it is large."""
+        chunks, self._chunks = self._chunks, []
+        if self.size >= _LARGE_BYTES:
+            free_all(chunks)
 
     def _consume(self, size: int) -> None:
         self._unconsumed -= size
@@ -267,9 +276,10 @@ class RequestBody:
             return only
         if self.size < _LARGE_BYTES:
             body = b"".join(chunks)
-        else:  # joining bytes, and only bytes, releases Python's lock
-            copies = [bytes(chunk) for chunk in chunks]
-            body = await self._loop.run_in_executor(None, b"".join, copies)
+        else:
+            self._chunks = []
+            body = await self._loop.run_in_executor(None, _join, chunks)
+            free_all(chunks)
             if self.is_gone:
                 raise ClientGoneError
         self._chunks = [body]
@@ -357,7 +367,7 @@ class RequestBody:
         """
         budget = self._budget
         if self.has_all:
-            self._chunks.clear()
+            self._free_chunks()
             budget.used -= self.held
             self.held = 0
             if self._memory is not None:
@@ -373,3 +383,12 @@ class RequestBody:
         """Count bytes made of the request, until the exchange is over. Raises BudgetExceededError if they are too many."""
         self._budget.reserve(size, self.held if self._memory is None else self.held + self._memory.reserved)
         self.held += size
+
+
+def _join(chunks: list[bytes | bytearray]) -> bytes:
+    """The chunks in one piece; the bytearrays among them become bytes."""
+    for at, chunk in enumerate(chunks):
+        if isinstance(chunk, bytearray):
+            chunks[at] = bytes(chunk)
+            yield_to_loop()
+    return b"".join(chunks)  # without Python's lock, as all are bytes

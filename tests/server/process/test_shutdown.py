@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +88,12 @@ def ask_rest(port: int, answers: list[int]) -> None:
 def gated() -> tuple[str, Any]:
     """A call that waits at the gate."""
     return predict("m", "gated", x=[1])
+
+
+def test_no_thread_starts_before_the_signals_are_blocked() -> None:
+    """NumPy starts threads when it is imported. One that does not block SIGTERM would end the process at once."""
+    check = "import sys, tfsctl.server.main; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("number", "protocol"), [(signal.SIGTERM, "REST"), (signal.SIGINT, "gRPC")])

@@ -29,7 +29,7 @@ def collected(count: int) -> StringParts:
 def test_the_strings_of_a_large_array_outlive_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are handed over when the last view is gone."""
     garbage: SimpleQueue[Any] = SimpleQueue()
-    monkeypatch.setattr(string_arrays, "_garbage", lambda: garbage)
+    monkeypatch.setattr(string_arrays, "free_by", lambda work: garbage.put(*work.args))
     array = collected(COUNT).array()
     view = array.reshape(2, -1)[1]
     assert type(array) is np.ndarray

@@ -22,6 +22,7 @@ from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
+from tfsctl.server.process.freeing import free_large
 from tfsctl.server.request_body import GRPC_PREFIX_BYTES, BodyTimeoutError, BodyTooLargeError, ClientGoneError
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import results as json_results
@@ -146,6 +147,7 @@ class Application:
             await _send_rest(response, exchange)
         except BudgetExceededError as error:
             await _send_rest(_over_budget(error), exchange)
+        free_large((response.body,))
 
     async def _answer_slow_rest(self, exchange: Exchange) -> RestResponse:
         """Read a body that has not arrived or is large, and answer it, all within the REST timeout."""
@@ -189,10 +191,12 @@ class Application:
                 response = await self._answer_reload(exchange)
             else:
                 deadline_s = None if exchange.has_all else framing.read_deadline(exchange.headers)
-                body = await exchange.body(self._max_framed_bytes, is_framed=True, deadline_s=deadline_s)
-                response = await self._server.grpc.answer(exchange.target, exchange.headers, body)
+                reading = exchange.body(self._max_framed_bytes, is_framed=True, deadline_s=deadline_s)
+                # No variable may refer to the body: it is freed while the response is sent.
+                response = await self._server.grpc.answer(exchange.target, exchange.headers, await reading)
             trailers = _OK_TRAILERS if response.code is Code.OK else response.trailers
             await exchange.reply(200, framing.RESPONSE_HEADERS, response.body, trailers)
+            free_large((response.body,))
         except BodyTooLargeError as error:
             message = _too_large(error, self._max_message_bytes)
             await _send_grpc(framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, message), exchange)

@@ -37,6 +37,7 @@ from tfsctl.server.grpc.predict_response import LARGE_BYTES, predict_response, v
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
 from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.process.freeing import free_large
 from tfsctl.server.request_body import GRPC_PREFIX_BYTES
 from tfsctl.server.request_context import charge_memory, is_alone, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
@@ -255,7 +256,9 @@ class GrpcApi:
         size = sum([value_bytes(array) for array in predicted.outputs.values()])
         if size <= LARGE_BYTES:
             return write(as_content=self._as_content)
-        return await self._threads.run(size, partial(write, as_content=self._as_content))
+        framed = await self._threads.run(size, partial(write, as_content=self._as_content))
+        free_large((*inputs.values(), *predicted.outputs.values()))
+        return framed
 
     async def _read_predict(self, request: protos.PredictRequest) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
         """The model that a PredictRequest names, and its inputs, made in a thread if they are large."""

@@ -46,8 +46,16 @@ def yield_to_loop() -> None:
 
     Does nothing in the thread of the loop, or without a loop. Do not call it with a lock that the loop may wait for.
     """
+    if _Served.loop is None or thread_time() < _of_thread.waited_s + _MIN_WORK_S:
+        return
+    wait_for_loop()
+    _of_thread.waited_s = thread_time()
+
+
+def wait_for_loop() -> None:
+    """Like `yield_to_loop`, whatever this thread has done. The loop's current callback has ended then."""
     loop = _Served.loop
-    if loop is None or threading.get_ident() == _Served.thread or thread_time() < _of_thread.waited_s + _MIN_WORK_S:
+    if loop is None or threading.get_ident() == _Served.thread:
         return
     has_run = threading.Lock()
     has_run.acquire()
@@ -56,7 +64,6 @@ def yield_to_loop() -> None:
     except RuntimeError:
         return  # the loop is closed
     has_run.acquire(timeout=_MAX_WAIT_S)
-    _of_thread.waited_s = thread_time()
 
 
 def yielding(pieces: Iterable[_T]) -> Iterator[_T]:

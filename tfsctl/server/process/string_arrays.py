@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import mmap
 import sys
-import threading
 from collections.abc import Sequence
-from functools import lru_cache
-from queue import SimpleQueue
+from functools import partial
 
 import numpy as np
 
 from tfsctl.core.arrays import PIECE_VALUES, object_array, pieces
+from tfsctl.server.process.freeing import free_by
 from tfsctl.server.process.loop_yield import yield_to_loop, yielding
 
 _MIN_VALUES = 8 * PIECE_VALUES
@@ -77,23 +76,11 @@ class _LargeArray(np.ndarray):
     def __del__(self) -> None:
         """Give the array to the thread; called again when the thread is done."""
         if not isinstance(self.base, np.ndarray) and self[0] is not None and not sys.is_finalizing():
-            _garbage().put(self)
+            free_by(partial(_empty, self))
 
 
-@lru_cache(maxsize=None)
-def _garbage() -> SimpleQueue[np.ndarray]:
-    """The queue of what is to be freed, read by a thread that never ends."""
-    queue: SimpleQueue[np.ndarray] = SimpleQueue()
-    threading.Thread(target=_free, args=(queue,), name="free", daemon=True).start()
-    return queue
-
-
-def _free(queue: SimpleQueue[np.ndarray]) -> None:
-    while True:
-        array = queue.get()
-        for start in range(
-            array.size - PIECE_VALUES, -PIECE_VALUES, -PIECE_VALUES
-        ):  # the first value last: it marks an emptied array
-            array[max(0, start) : start + PIECE_VALUES] = None
-            yield_to_loop()
-        del array
+def _empty(array: np.ndarray) -> None:
+    """Free the strings of an array in pieces: the first value last, as it marks an emptied array."""
+    for start in range(array.size - PIECE_VALUES, -PIECE_VALUES, -PIECE_VALUES):
+        array[max(0, start) : start + PIECE_VALUES] = None
+        yield_to_loop()

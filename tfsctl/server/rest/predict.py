@@ -25,6 +25,7 @@ from tfsctl.core.types import DEFAULT_SIGNATURE, Json, ModelRef
 from tfsctl.server.execution.servable import DirectRun, Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.http.exchange import Exchange
+from tfsctl.server.process.freeing import free_large
 from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
@@ -219,7 +220,9 @@ class RestPredict:
         if len(body) > LARGE_BODY_BYTES:
             request = await self._threads.run(len(body), self._read_large, ref, body, max_step_bytes())
             charge_memory(_array_bytes(request.arrays))
-            return await self._answer(ref, request)
+            answer = await self._answer(ref, request)
+            free_large(request.arrays.values())
+            return answer
         document = json_document.parse_plain(body)
         signature = None if document is None else json_tensor.plain_signature(document)
         if document is None or signature is None:
@@ -279,9 +282,10 @@ class RestPredict:
         if _are_small(outputs):
             return json_answer.answer(outputs, row_form=request.row_form)
         charge_memory(_array_bytes(outputs))
-        return await self._threads.run(
-            _text_bytes(outputs), partial(json_answer.answer, outputs, row_form=request.row_form)
-        )
+        write = partial(json_answer.answer, outputs, row_form=request.row_form)
+        answer = await self._threads.run(_text_bytes(outputs), write)
+        free_large(outputs.values())
+        return answer
 
 
 def _array_bytes(arrays: Mapping[str, np.ndarray]) -> int:

@@ -15,6 +15,7 @@ import orjson
 
 from tfsctl.core import dtypes
 from tfsctl.core.dtypes import DType
+from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json.spans import BLOCK_BYTES, Span, UnusualError, elements, members, top_members
@@ -187,7 +188,14 @@ class _Parts:
             raise UnusualError
         if self._dtype is dtypes.STRING:
             return self._strings.array().reshape(self._rows, *self._shape)
-        return np.concatenate(self._numbers)
+        array = np.empty((self._rows, *self._shape), self._dtype.numpy)
+        parts, self._numbers, at = self._numbers[::-1], [], 0
+        while parts:
+            part = parts.pop()  # and free it: all of them at the end would take long
+            array[at : at + len(part)] = part
+            at += len(part)
+            yield_to_loop()
+        return array
 
 
 def _parse(body: bytes, key: str, span: Span) -> dict[str, Any]:
