@@ -17,6 +17,7 @@ from ports import HOST, free_ports
 from rest_requests import rest
 from waiting import PATIENCE_S
 
+from tfsctl.server.http import listener
 from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.limits import KIB, MIB
@@ -233,8 +234,9 @@ def test_more_than_the_window_is_served_while_no_body_waits() -> None:
 
 
 @pytest.mark.parametrize("sent", [0, SIZE // 2])
-def test_bodies_that_never_end_do_not_stop_all_others(sent: int) -> None:
+def test_bodies_that_never_end_do_not_stop_all_others(sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that a body does not use is taken from it when others wait. What has arrived stays until its deadline."""
+    monkeypatch.setattr(listener, "_MEMORY_CHECK_S", 0.1)
 
     async def run() -> None:
         async with serving() as server:
