@@ -231,3 +231,8 @@ def test_repeated_errors_are_explained_once() -> None:
         for model in ("a", "b")
     ]
     assert [found.cause.split()[0] for found in explain_all("\n".join(lines))] == ["/models/a", "/models/b"]
+
+
+def test_many_digits_are_searched_in_linear_time() -> None:
+    """A text of 100,000 digits, which takes minutes if the search goes from each digit to the last one."""
+    assert explain_all("9" * 100_000) == ()

@@ -20,7 +20,10 @@ def _hints() -> Iterator[tuple[str, str]]:
     for file in sorted((ROOT / "tfsctl").rglob("*.py")):
         if "server" in file.relative_to(ROOT).parts[1:2]:
             continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        source = file.read_text(encoding="utf-8")
+        if "hint" not in source.lower() and "KnownError" not in source:
+            continue
+        tree = ast.parse(source)
         for expression in _resolved(tree, [one for node in ast.walk(tree) for one in _hint_expressions(node)]):
             for text in _texts(expression):
                 yield f"{file.relative_to(ROOT)}:{expression.lineno}", text

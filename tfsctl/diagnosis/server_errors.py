@@ -202,7 +202,7 @@ SERVER_ERRORS = (
         "tensorflow_model_server --help lists the flags",
     ),
     KnownError(
-        r"(?P<count>\d+) (?:servable|model)\(s\) did not become available.{0,300}",
+        r"(?<!\d)(?P<count>\d+) (?:servable|model)\(s\) did not become available.{0,300}",
         "a version could not be loaded; the error message contains the reason",
         "check the version's files with: tfsctl metadata PATH",
     ),

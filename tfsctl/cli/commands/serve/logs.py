@@ -20,7 +20,7 @@ from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 if TYPE_CHECKING:
     from tfsctl.engines.registry.server_log import LogSelection
 
-DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+DURATION_PART = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
