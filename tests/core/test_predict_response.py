@@ -104,11 +104,14 @@ def test_unusual_encodings_are_read_as_protobuf_reads_them() -> None:
             assert same(read_predict_response(raw)[0], officially(raw))
 
 
+VALID = response({"y": np.arange(2000, dtype=np.float32), "s": object_array([b"a"])}).SerializeToString()
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_invalid_messages_are_read_or_refused_as_by_protobuf(data: st.DataObject) -> None:
     """Some bytes of a message are overwritten, and its end is cut off."""
-    raw = bytearray(response({"y": np.arange(2000, dtype=np.float32), "s": object_array([b"a"])}).SerializeToString())
+    raw = bytearray(VALID)
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, 60)) % len(raw)] = data.draw(st.integers(0, 255))
     mutated = bytes(raw[: data.draw(st.integers(0, len(raw)))])

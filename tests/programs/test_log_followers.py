@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from waiting import wait_for
 
+from tfsctl.programs import log_followers
 from tfsctl.programs.log_followers import FileFollower, ProgramFollower
 
 
@@ -26,7 +28,7 @@ def test_a_growing_file_is_followed(tmp_path: Path) -> None:
     assert shown == ["first", "second", "\ufffd", "größe"]
 
 
-def test_a_program_is_followed_to_its_end() -> None:
+def test_a_program_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both of its streams. `stop` ends a program that still runs."""
     shown: list[str] = []
     followed = ProgramFollower(
@@ -35,6 +37,7 @@ def test_a_program_is_followed_to_its_end() -> None:
     wait_for(lambda: sorted(shown) == ["one", "two"])
     followed.stop()
 
+    monkeypatch.setattr(log_followers, "_DRAIN_S", 0.1)  # it has nothing more to say
     endless = "import time; print('on', flush=True); time.sleep(3600)"
     followed = ProgramFollower([sys.executable, "-c", endless], shown.append)
     wait_for(lambda: shown[-1] == "on")

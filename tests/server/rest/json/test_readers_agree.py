@@ -38,16 +38,20 @@ def arrays(draw: st.DrawFn) -> str:
     leaves = draw(
         st.sampled_from([NUMBERS, NUMBERS, NUMBERS[:5], STRINGS, ("true", "false"), (*NUMBERS, *STRINGS, *ODD)])
     )
-    space = st.sampled_from(draw(st.sampled_from([("",), ("", " "), ("", " ", "\n\t")])))
+    spaces = draw(st.sampled_from([("",), ("", " "), ("", " ", "\n\t")]))
+    any_space = st.sampled_from(spaces)
     shape = draw(st.lists(st.sampled_from([1, 1, 1, 2, 3]), min_size=1, max_size=4))
     is_ragged = draw(st.integers(0, 9)) == 0
+
+    def space() -> str:
+        return draw(any_space) if len(spaces) > 1 else ""  # a draw takes its time also if there is no choice
 
     def value(level: int) -> str:
         if level == len(shape):
             return draw(st.sampled_from(leaves))
         count = shape[level] + (draw(st.integers(-1, 1)) if is_ragged else 0)
-        parts = [f"{draw(space)}{value(level + 1)}{draw(space)}" for _ in range(count)]
-        return f"{draw(space)}[{','.join(parts)}]"
+        parts = [f"{space()}{value(level + 1)}{space()}" for _ in range(count)]
+        return f"{space()}[{','.join(parts)}]"
 
     return value(0)
 
