@@ -170,19 +170,6 @@ def test_stdout_has_only_the_json_document_from_the_first_import_on(export: Expo
     ]
 
 
-def test_verbose_shows_the_logs_of_tensorflow(export: Export, tmp_path: Path) -> None:
-    """With --verbose TensorFlow's own lines are there, on stderr, and stdout is still the answer alone."""
-    (export.folder / "net.py").write_text(
-        "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
-    )
-    argv = [sys.executable, "-m", "tfsctl", "--verbose", "export", "net.py", "--json"]
-    environment = clean_environment(tmp_path / "process") | {"TF_CPP_MIN_LOG_LEVEL": "0"}
-    verbose = run(argv, export.folder, environment)
-    assert verbose.returncode == 0
-    assert json.loads(verbose.stdout)["model"] == "net"
-    assert re.search(r"^I\d{4} ", verbose.stderr, re.MULTILINE)
-
-
 FILTERED = """
 import os, sys
 from tfsctl.exporter.log_filter import filter_tensorflow_logs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -110,44 +112,64 @@ def test_full_disk_is_reported_and_leaves_nothing(export: Export, with_tensorflo
     assert not (export.folder / "net").exists()
 
 
-def test_concurrent_exports_give_two_complete_versions(
-    export: Export, with_tensorflow: ForkServer, tmp_path: Path
-) -> None:
-    """With the same seed, both have the same bytes.
+@dataclass(frozen=True)
+class ConcurrentExports:
+    """Two exports of the same file to the same place, and the base directory of the model."""
 
-    One of the processes is a fresh one: it hashes strings in its own way, so its sets have another order.
+    fresh: subprocess.CompletedProcess[str]
+    forked: subprocess.CompletedProcess[str]
+    base: Path
+
+
+@pytest.fixture(scope="module")
+def concurrent(with_tensorflow: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> ConcurrentExports:
+    """Two exports with the same seed, which wait for each other.
+
+    One of the processes is a fresh one: it hashes strings in its own way, so its sets have another order. It loads
+    TensorFlow with --verbose.
     """
+    folder = tmp_path_factory.mktemp("concurrent")
     waiting = 'import os, pathlib, time\npathlib.Path(f"ready-{os.getpid()}").touch()\n'
     waiting += 'while len(list(pathlib.Path(".").glob("ready-*"))) < 2: time.sleep(0.001)\n'
-    (export.folder / "net.py").write_text(
+    (folder / "net.py").write_text(
         waiting + "import keras\nkeras.utils.set_random_seed(1)\nmodel = keras.Sequential(\n"
         "  [keras.Input((2,)), keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dense(1)])\n"
     )
-    environment = clean_environment(tmp_path / "process")
+    environment = clean_environment(tmp_path_factory.mktemp("process"))
     arguments = ("export", "net.py", "--json")
+    argv = [sys.executable, "-m", "tfsctl", "--verbose", *arguments]
     with subprocess.Popen(
-        [sys.executable, "-m", "tfsctl", *arguments],
-        cwd=export.folder,
-        env=environment,
+        argv,
+        cwd=folder,
+        env=environment | {"TF_CPP_MIN_LOG_LEVEL": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as fresh:
-        forked = with_tensorflow.run("tfsctl.__main__:main", *arguments, cwd=export.folder, environment=environment)
+        forked = with_tensorflow.run("tfsctl.__main__:main", *arguments, cwd=folder, environment=environment)
         answer, errors = fresh.communicate(timeout=240)
     assert (fresh.returncode, forked.returncode) == (0, 0), (errors, forked.stderr)
-    versions = sorted(json.loads(stdout)["version"] for stdout in (answer, forked.stdout))
-    assert [found.version for found in list_versions(export.folder / "net")] == versions
+    return ConcurrentExports(subprocess.CompletedProcess(argv, 0, answer, errors), forked, folder / "net")
+
+
+def test_concurrent_exports_give_two_complete_versions(concurrent: ConcurrentExports) -> None:
+    """With the same seed, both have the same bytes."""
+    base = concurrent.base
+    versions = sorted(json.loads(done.stdout)["version"] for done in (concurrent.fresh, concurrent.forked))
+    assert [found.version for found in list_versions(base)] == versions
     for version in versions:
-        manifest = json.loads(
-            (export.folder / "net" / str(version) / "assets.extra" / "tfsctl_manifest.json").read_text()
-        )
+        manifest = json.loads((base / str(version) / "assets.extra" / "tfsctl_manifest.json").read_text())
         assert manifest["version"] == version
-        assert manifest["files"] == hash_files(export.folder / "net" / str(versions[0]))
-    names = {path.name for path in (export.folder / "net").iterdir()}
-    assert names == {JOURNAL_FILE, *map(str, versions)}
-    events = journal.read(export.folder / "net")
+        assert manifest["files"] == hash_files(base / str(versions[0]))
+    assert {path.name for path in base.iterdir()} == {JOURNAL_FILE, *map(str, versions)}
+    events = journal.read(base)
     assert sorted((event.action, *event.versions) for event in events) == [("export", one) for one in versions]
+
+
+def test_verbose_shows_the_logs_of_tensorflow(concurrent: ConcurrentExports) -> None:
+    """With --verbose TensorFlow's own lines are there, on stderr, and stdout is still the answer alone."""
+    assert json.loads(concurrent.fresh.stdout)["model"] == "net"
+    assert re.search(r"^I\d{4} ", concurrent.fresh.stderr, re.MULTILINE)
 
 
 def test_interrupted_export_ends_with_130_and_leaves_nothing(

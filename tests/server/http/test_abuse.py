@@ -23,7 +23,7 @@ import grpc
 import pytest
 from fuzzing import fuzz, is_well
 from grpc_requests import raw_call
-from model_servers import Served, clean_environment, cpu_s, own_mb, running_flags, running_server
+from model_servers import Served, clean_environment, cpu_s, own_mb, running_flags, running_server, start_server
 from ports import HOST, free_ports
 from recorded_cases import MODELS
 from recorded_servers import running_like
@@ -296,14 +296,25 @@ def process(
 
 def test_a_killed_server_can_be_started_again_at_once(hot: Path) -> None:
     """After `kill -9` during a request, with the same command line and ports."""
-    ports = free_ports(2)
-    for _ in range(2):
-        with process(hot, ports, subprocess.DEVNULL) as (running, server):
-            eventually(partial(predict_one, server), 1.0)
-            with _connection(server.rest_port) as connection:
-                connection.sendall(b"POST /v1/models/hot:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-                running.send_signal(signal.SIGKILL)
-                running.wait()
+    grpc_port, rest_port = free_ports(2)
+    flags = [f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+    flags += ["--model_name=hot", f"--model_base_path={hot}"]
+    server = Served(HOST, rest_port, grpc_port, {})
+    with (hot.parent / "server.log").open("wb") as log:
+        for _ in range(2):
+            running = start_server(flags, clean_environment(hot.parent), log, log)
+            try:
+                eventually(partial(predict_one, server), 1.0)
+                with _connection(rest_port) as connection:
+                    connection.sendall(
+                        b"POST /v1/models/hot:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+                    )
+                    running.kill()
+                    assert running.wait() == -signal.SIGKILL
+            finally:
+                if running.poll() is None:
+                    running.kill()
+                    running.wait()
 
 
 def test_a_full_disk_does_not_stop_the_server(hot: Path) -> None:
@@ -348,7 +359,7 @@ def test_an_unread_log_does_not_stop_the_server(hot: Path, reader: str) -> None:
             os.write(writing, bytes(65536))
     except BlockingIOError:
         os.set_blocking(writing, True)
-    with process(hot, free_ports(2), writing) as (_, server):
+    with process(hot, free_ports(2), writing, "--check_new_versions=never") as (_, server):
         if reader == "gone":
             os.close(reading)
         eventually(lambda: predict_one(server), 1.0)
