@@ -173,8 +173,8 @@ def fork_server(folder: Path, *preloaded: str, environment: Mapping[str, str]) -
         os.posix_spawn(  # a Popen object would warn at the end of a worker: the process may outlive it
             sys.executable,
             [sys.executable, str(Path(__file__).with_name("fork_server_process.py")), *preloaded],
-            # no thread of numpy, no greetings
-            {**environment, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            # no thread of numpy, no greetings, and oneDNN on every CPU: some models crash only in its operations
+            {**environment, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, listener.fileno(), 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(folder / _LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
