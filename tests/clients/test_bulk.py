@@ -11,6 +11,7 @@ import pytest
 from graph_models import write_rows_model
 from model_servers import Served, running_server
 
+from tfsctl.clients.bulk import bulk_predictor
 from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkPredictor, PredictBatch
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
@@ -176,8 +177,9 @@ class Moody:
     "error",
     [ServerUnreachable("no answer"), RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED")],
 )
-def test_temporary_failures_are_retried(error: TfsctlError) -> None:
+def test_temporary_failures_are_retried(error: TfsctlError, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is sent again, and the order is kept."""
+    monkeypatch.setattr(bulk_predictor, "_FIRST_BACKOFF_S", 0.001)
     assert outputs(answers(range(100), Moody(error, 3), batch_size=10), "y") == list(range(100))
 
 
@@ -193,8 +195,9 @@ def test_permanent_failures_are_raised(error: TfsctlError) -> None:
     assert (moody.most_tries > 1) == isinstance(error, ServerUnreachable)
 
 
-def test_outage_does_not_change_the_settings() -> None:
+def test_outage_does_not_change_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an overloaded server gets fewer concurrent requests."""
+    monkeypatch.setattr(bulk_predictor, "_FIRST_BACKOFF_S", 0.001)
     away = BulkPredictor(
         batch_reader(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), BulkOptions(batch_size=10)
     )

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -113,6 +114,15 @@ class _DeadlineNetwork(httpcore.NetworkBackend):
         return _DeadlineStream(self._network.connect_unix_socket(path, _deadline.limit(timeout), socket_options))
 
 
+@cache
+def _context_without_certificates() -> ssl.SSLContext:
+    """The TLS context of plain HTTP: reading the system's certificates takes a fifth of the start-up time.
+
+    It trusts no certificate, so nothing can use it for TLS. All clients share it.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def open_http(
     host: str, port: int, connection: Connection, *, timeout_s: float, wire: httpx.BaseTransport | None = None
 ) -> httpx.Client:
@@ -124,9 +134,7 @@ def open_http(
         raise InvalidInput("REST opens one connection; requests are spread over gRPC only", hint="add --grpc")
     socket = addresses.socket_path(host)
     at = "localhost" if socket is not None else addresses.format_address(host, port)
-    # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up time. This context
-    # trusts no certificate, so nothing can use it for TLS.
-    context = tls.ssl_context(connection.tls) if connection.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = tls.ssl_context(connection.tls) if connection.tls else _context_without_certificates()
     if socket is not None:
         wire = wire or httpx.HTTPTransport(uds=socket, verify=context)
     try:
