@@ -4,10 +4,9 @@
 
 For each kind of large request: a process sends some of them to an embedded server, whose model answers with what it was
 sent, while this process polls a small model over REST. Bursts are many small or medium requests that are written at
-once. Prints the size, the seconds per large request, the longest of the polls, and the largest stalls of the event loop
-by the server's own histogram. "CPU" is the longest poll by the CPU time that all threads of the server used meanwhile:
-if it is much shorter than the longest poll, the machine had no CPU for the server or the client. The first line, without
-a large request, is what the machine adds. The memory budget is raised; with the default one, the server refuses most of
+once. Prints the size, the seconds per large request, the longest turn of the event loop in CPU time (`turn_probe`), the
+longest of the polls, and the largest stalls of the event loop by the server's own histogram. Turns are comparable
+on a busy machine, the others are not. The first line, without a large request, is what the machine adds. The memory budget is raised; with the default one, the server refuses most of
 these requests.
 """
 
@@ -17,9 +16,11 @@ import argparse
 import base64
 import gzip
 import http.client
+import mmap
 import re
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,7 @@ SIGNATURES = {
 }
 Request = tuple[str, str, bytes, str]  # protocol, path, body, compression; of a burst: connections, bytes, requests
 Body = dict[str, object]
+_TURNS = struct.Struct("3d")
 
 
 def array_of(dtype: str, nbytes: int) -> np.ndarray:
@@ -113,6 +115,18 @@ def classify(method: str, nbytes: int) -> Request:
     size = example.ByteSize() + 2
     message.input.example_list.examples.extend([example] * (nbytes // size))
     return "grpc", SERVICE + method, message.SerializeToString(), ""
+
+
+def multi_inference(nbytes: int) -> Request:
+    """A MultiInference call that classifies and regresses small examples."""
+    message = protos.MultiInferenceRequest()
+    message.input.ParseFromString(
+        protos.ClassificationRequest.FromString(classify("Classify", nbytes)[2]).input.SerializeToString()
+    )
+    for name in ("classify", "regress"):
+        task = message.tasks.add(method_name=f"tensorflow/serving/{name}")
+        task.model_spec.name, task.model_spec.signature_name = "examples", name
+    return "grpc", SERVICE + "MultiInference", message.SerializeToString(), ""
 
 
 def rest(signature: str, body: Body, *, model: str = "echo", verb: str = "predict", compression: str = "") -> Request:
@@ -164,6 +178,7 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
         "gRPC few strings": lambda: predict(object_array(strings_of(size, few)), "text", alias="text"),
         "gRPC Classify": lambda: classify("Classify", size),
         "gRPC Regress": lambda: classify("Regress", size),
+        "gRPC MultiInference": lambda: multi_inference(size),
         "gRPC gzip float32": lambda: (*predict(array_of("float32", size), "serving_default")[:3], "gzip"),
         "REST floats": lambda: rest("serving_default", {"instances": RANDOM.random(size // 20).tolist()}),
         "REST float matrix": lambda: rest("matrix", {"instances": RANDOM.random((size // 2000, 100)).tolist()}),
@@ -177,6 +192,10 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
         "REST many strings": lambda: rest("text", {"instances": texts(strings_of(size, many))}),
         "REST few strings": lambda: rest("text", {"instances": texts(strings_of(size, few))}),
         "REST string lists": lambda: rest("texts", {"instances": in_rows(texts(strings_of(size, many)), 10)}),
+        "REST string lists, gzip": lambda: rest(
+            "texts", {"instances": in_rows(texts(strings_of(size, many)), 10)}, compression="gzip"
+        ),
+        "REST nested lists": lambda: rest("any", {"instances": RANDOM.random((size // 1280, 4, 4, 4)).tolist()}),
         "REST string column": lambda: rest("text", {"inputs": {"text": texts(strings_of(size, many))}}),
         "REST many b64": lambda: rest(
             "text_bytes", {"instances": [{"b64": text} for text in texts(strings_of(min(size, 10_000_000), many))]}
@@ -329,7 +348,7 @@ def largest_stall(before: dict[float, int], after: dict[float, int]) -> str:
     return f"<= {largest / 1e3:g} ms ({over} over 10)"
 
 
-def measure(server: Served, request: Request, count: int, folder: Path) -> str:
+def measure(server: Served, turns: Turns, request: Request, count: int, folder: Path) -> str:
     """One line of the table."""
     protocol, path, body, compression = request
     file = folder / "body"
@@ -337,31 +356,42 @@ def measure(server: Served, request: Request, count: int, folder: Path) -> str:
     port = server.grpc_port if protocol in ("grpc", "http2 burst") else server.rest_port
     argv = [sys.executable, __file__, "--send", protocol, f"{server.host}:{port}", path, compression, str(count)]
     with subprocess.Popen([*argv, str(file)], stdout=subprocess.PIPE, text=True) as sender:
-        waits = polled(server, lambda: sender.poll() is not None)
+        waits = polled(server, turns, lambda: sender.poll() is not None)
         took = [float(line) for line in sender.stdout or ()]
     return f"{len(body) / 2**20:6.1f} MiB  {min(took):7.3f} s   {waits}" if len(took) == count else "failed"
 
 
-def cpu_s(pid: int) -> float:
-    """The CPU time of all threads of a process. Its clock on Linux: include/linux/posix-timers_types.h."""
-    return time.clock_gettime(~pid << 3 | 2)
+class Turns:
+    """The turns of the server's event loop, which the server writes to a file (`turn_probe`)."""
+
+    def __init__(self, file: Path) -> None:
+        file.write_bytes(bytes(_TURNS.size))
+        self.environment = {"PYTHONPATH": str(Path(__file__).parent / "turn_probe"), "TURNS_FILE": str(file)}
+        with file.open("r+b") as opened:
+            self._values = mmap.mmap(opened.fileno(), _TURNS.size)
+
+    def report(self) -> str:
+        """The longest turn since the last report, the most of the loop's own thread, and how many took more than 10 ms."""
+        longest_s, over, own_s = _TURNS.unpack(self._values[:])
+        self._values[:] = bytes(_TURNS.size)
+        return f"turn {longest_s * 1e3:5.1f} ms (loop {own_s * 1e3:5.1f}, {over:.0f} over 10)"
 
 
-def polled(server: Served, is_over: Callable[[], bool]) -> str:
+def polled(server: Served, turns: Turns, is_over: Callable[[], bool]) -> str:
     """The waits of a client with small requests, and the stalls meanwhile."""
     connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=600)
-    before, waits, longest_cpu_s = stalls(connection), [], 0.0
+    before, waits = stalls(connection), []
+    turns.report()
     while not is_over():
-        start_s, start_cpu_s = time.perf_counter(), cpu_s(server.pid)
+        start_s = time.perf_counter()
         connection.request("POST", "/v1/models/echo:predict", SMALL)
         connection.getresponse().read()
         waits.append((time.perf_counter() - start_s) * 1e3)
-        longest_cpu_s = max(longest_cpu_s, min(cpu_s(server.pid) - start_cpu_s, waits[-1] / 1e3))
         time.sleep(0.001)
     waits.sort()
     after = largest_stall(before, stalls(connection))
-    longest = f"longest {waits[-1]:6.1f} ms   CPU {longest_cpu_s * 1e3:6.1f} ms"
-    return f"p99 {waits[int(len(waits) * 0.99)]:6.1f} ms   {longest}   stalls {after}"
+    polls = f"p99 {waits[int(len(waits) * 0.99)]:6.1f} ms   longest {waits[-1]:6.1f} ms"
+    return f"{turns.report()}   {polls}   stalls {after}"
 
 
 def main() -> None:
@@ -384,13 +414,14 @@ def main() -> None:
         config.write_text("prometheus_config { enable: true }")
         flags = [f"--monitoring_config_file={config}", "--max_held_megabytes=4096", "--rest_api_timeout_in_ms=0"]
         models = {name: folder / name for name in ("echo", "examples")}
-        with running_server(models, folder, flags=flags) as server:
-            polled(server, iter((False, True)).__next__)  # the first request takes longer
+        turns = Turns(folder / "turns")
+        with running_server(models, folder, turns.environment, flags) as server:
+            polled(server, turns, iter((False, True)).__next__)  # the first request takes longer
             end_s = time.perf_counter() + IDLE_S
-            print(f"{'no large request':51}{polled(server, lambda: time.perf_counter() > end_s)}", flush=True)
+            print(f"{'no large request':51}{polled(server, turns, lambda: time.perf_counter() > end_s)}", flush=True)
             for name, make in cells(options.megabytes * 2**20).items():
                 if re.search(options.cells, name):
-                    print(f"{name:26}{measure(server, make(), options.requests, folder)}", flush=True)
+                    print(f"{name:26}{measure(server, turns, make(), options.requests, folder)}", flush=True)
 
 
 if __name__ == "__main__":
