@@ -70,6 +70,7 @@ def kill(server: ForkServer, step: str, after_s: float, to: Path, environment: M
     return step if process.wait() == -9 else "finished"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_killed_export_leaves_no_version_that_does_not_load(
     export: Export, with_tensorflow: ForkServer, tmp_path: Path

@@ -44,6 +44,7 @@ def counted_requests(test: tfsctl.ABTest) -> int:
     return sum(arm.requests for arm in test.results().arms.values())
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_rollouts_end_while_requests_are_recorded_from_python(front: Front, tmp_path: Path) -> None:
     """A canary is promoted, another one aborted, and an A/B test joined with outcomes, while requests are recorded."""
@@ -86,6 +87,7 @@ def test_rollouts_end_while_requests_are_recorded_from_python(front: Front, tmp_
     assert tfsctl.skew(folder, training, fail_if=["missing>0.5"]).passed
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_a_shadow_is_compared_and_stopped_from_python(front: Front) -> None:
     """A shadow is compared and stopped, and a canary with the gate of agreement has one of its own."""
@@ -114,6 +116,7 @@ def test_a_shadow_is_compared_and_stopped_from_python(front: Front) -> None:
     assert canary.abort()["status"] == "aborted"
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_a_front_is_removed_and_put_back(front: Front) -> None:
     """The ports stay the same, and the server outlives the block. It can have a front on other ports meanwhile."""

@@ -67,6 +67,7 @@ def test_amazon_review(served: Served) -> None:
     assert 0.3 < none < 0.7
 
 
+@pytest.mark.long
 def test_amazon_review_learns(export: Export) -> None:
     """It trains in seconds, says how many of the held-out reviews it gets right, and does the same every time."""
     results = [export.source(SAMPLE_MODELS / "amazon_review.py", "--json") for _ in range(2)]

@@ -18,7 +18,7 @@ from waiting import wait_for
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.gate.agreement import samples_until_breach
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 LARGE = json.dumps(
     {"instances": [1.0] * 1_500_000}

@@ -111,6 +111,7 @@ def _serves(server: Server, version: int) -> bool:
     return any(one["version"] == version and one["state"] == "AVAILABLE" for one in found["models"]["m"]["versions"])
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_a_version_that_was_not_promoted_is_not_served(server: Server) -> None:
     """Neither after the front was removed, nor after a restart. What makes no sense is refused."""
@@ -128,6 +129,7 @@ def test_a_version_that_was_not_promoted_is_not_served(server: Server) -> None:
     assert load.values() == {1.0}
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_the_server_keeps_running_if_its_front_does_not_start(server: Server) -> None:
     """A second attempt works. A front that stops the server first has its ports, too."""
