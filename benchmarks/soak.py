@@ -198,11 +198,14 @@ class Load:
                 seen.fail(f"h2load: {count} {what}")
 
 
-def wait_until_served(server: Served, models: Iterable[str], version: int) -> None:
-    """Wait until this version of each model is the only one that is loaded, at most two minutes."""
+def wait_until_served(server: Served, models: Iterable[str], version: int) -> bool:
+    """Wait until this version of each model is the only one that is loaded, at most two minutes. Returns whether it is."""
     end_s = time.monotonic() + MAX_WAIT_S
-    while any(_loaded_versions(server, model) != [version] for model in models) and time.monotonic() < end_s:
+    while any(_loaded_versions(server, model) != [version] for model in models):
+        if time.monotonic() > end_s:
+            return False
         time.sleep(1.0)
+    return True
 
 
 def _loaded_versions(server: Served, model: str) -> list[int]:
@@ -299,7 +302,8 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
                 load.run(options.minute_seconds, total)
                 if options.memory:
                     with versions.paused:
-                        wait_until_served(server, models, versions.newest)
+                        if not wait_until_served(server, models, versions.newest):
+                            print(f"minute {minute}: older versions are still loaded, and count as memory", flush=True)
                         load.run(FIRST_RUNS_S, total)
                         elapsed_s = time.monotonic() - began
                         signals.resumed.clear()
