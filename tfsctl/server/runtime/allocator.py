@@ -1,6 +1,7 @@
-"""Gives free memory of TensorFlow's allocator back to the system.
+"""Gives memory that TensorFlow has freed back to the system.
 
-TensorFlow keeps what it allocated: after a version has replaced another, the memory of both would stay with the process.
+TensorFlow takes tensors from glibc's heap, which keeps those that were not mapped on their own: after a version has
+replaced another, the memory of both would stay with the process until the heap is trimmed.
 """
 
 from __future__ import annotations
