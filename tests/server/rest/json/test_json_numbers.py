@@ -28,15 +28,17 @@ REGULAR = st.lists(st.integers(1, 4), min_size=1, max_size=4).flatmap(
 )
 
 
-@pytest.fixture(params=["simdjson", "pieces"], autouse=True, scope="module")
+@pytest.fixture(params=["simdjson", "simdjson in pieces", "orjson in pieces"], autouse=True, scope="module")
 def _reader(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run every test with each reader: with simdjson, and with orjson in pieces of some bytes."""
+    """Run every test with each reader. Pieces have some bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "simdjson":
+        if request.param.startswith("simdjson"):
             pytest.importorskip("simdjson")
         else:
             patch.setattr(numbers, "simdjson", None)
+        if request.param.endswith("in pieces"):
             patch.setattr(numbers, "_PIECE_BYTES", 16)
+            patch.setattr(numbers, "_MAX_SIMDJSON_BYTES", 0)
         yield
 
 
@@ -150,13 +152,16 @@ def test_the_fast_path_uses_the_dtypes_of_the_signature() -> None:
     assert number_inputs(b'{"instances": [1]}', lambda _: {"x": dtypes.STRING}) is None
 
 
-def test_very_large_bodies_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single call of simdjson would hold the GIL for too long."""
-    monkeypatch.setattr(numbers, "_MAX_SIMDJSON_BYTES", 100)
-    values = np.arange(3000).reshape(10, 300) / 8
+def test_large_bodies_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that reads 2 MB holds the GIL for 6 ms. So other threads may run after each piece."""
+    pauses: list[None] = []
+    monkeypatch.setattr(numbers, "yield_to_loop", lambda: pauses.append(None))
+    monkeypatch.setattr(numbers, "_PIECE_BYTES", 64 * 1024)
+    values = np.arange(250_000).reshape(10, 25_000) / 8
     found = read(json.dumps({"instances": values.tolist()}).encode())
     assert found is not None
     np.testing.assert_array_equal(found[1]["x"], values.astype(np.float32))
+    assert len(pauses) > 20
 
 
 @given(

@@ -3,8 +3,7 @@
 `number_inputs` is for large bodies, `number_row` for small ones with one row.
 
 Two readers, with the same results. simdjson (the optional extra `simdjson`) is the faster one; it gives the numbers of
-nested lists in a row. Without it, and for bodies so large that one call would hold the interpreter for too long, orjson
-reads the numbers in pieces. Neither tells how the numbers were nested, so what is left of the text without the numbers
+nested lists in a row. Without it, orjson reads them. Large bodies are read in pieces. Neither tells how the numbers were nested, so what is left of the text without the numbers
 (the skeleton: brackets and commas) is compared with that of a regular array. Anything else in the array (NaN, strings,
 ragged lists, objects) is left to `document` and `tensor`.
 """
@@ -37,8 +36,7 @@ except ImportError:
     simdjson = None
 
 _NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
-_MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
-_KEPT_TEXT_BYTES = 1024 * 1024  # of a text that is read with the parser of the thread, which keeps its memory
+_MAX_SIMDJSON_BYTES = 1024 * 1024  # 3 ms, during which no other thread runs; the parser of the thread keeps its memory
 _SKELETON_PIECE_BYTES = 256 * 1024
 _PIECE_BYTES = 64 * 1024  # a millisecond; the event loop may run after each piece
 _BRACKETS = re.compile(rb"\[*")
@@ -187,36 +185,38 @@ def _read_numbers(body: bytes, span: Span, count: int, *, is_floating: bool) -> 
     """The `count` numbers in the nested lists of that span, as float64 or int64; None if they do not all fit."""
     start, end = span
     if simdjson is not None and end - start <= _MAX_SIMDJSON_BYTES:
-        return _with_simdjson(simdjson, body[start:end], count, is_floating=is_floating)
+        numbers = _with_simdjson(body[start:end], is_floating=is_floating)
+        return numbers if numbers is not None and numbers.size == count else None
     return _in_pieces(body, span, count, is_floating=is_floating)
 
 
-def _with_simdjson(library: ModuleType, text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
-    parser = _of_thread.parser if len(text) <= _KEPT_TEXT_BYTES else library.Parser()
+def _with_simdjson(text: bytes, *, is_floating: bool) -> np.ndarray | None:
     try:
-        numbers = parser.parse(text).as_buffer(of_type="d" if is_floating else "i")
+        numbers = _of_thread.parser.parse(text).as_buffer(of_type="d" if is_floating else "i")
     except (ValueError, TypeError, RuntimeError):
         return None
-    array = np.frombuffer(numbers, np.float64 if is_floating else np.int64)
-    return array if array.size == count else None
+    return np.frombuffer(numbers, np.float64 if is_floating else np.int64)
+
+
+def _with_orjson(text: bytes, *, is_floating: bool) -> np.ndarray | None:
+    try:
+        numbers = np.asarray(orjson.loads(text))
+    except (ValueError, OverflowError):  # an invalid number, or an empty place between two commas
+        return None
+    return numbers if numbers.dtype.kind in ("iuf" if is_floating else "i") else None  # u: past int64
 
 
 def _in_pieces(body: bytes, span: Span, count: int, *, is_floating: bool) -> np.ndarray | None:
     array = np.empty(count, np.float64 if is_floating else np.int64)
+    read = _with_orjson if simdjson is None else _with_simdjson
     done = 0
-    try:
-        for piece in _pieces(body, span):
-            values = orjson.loads(b"[%b]" % piece.translate(_BRACKETS_TO_SPACES))
-            part = np.asarray(values)
-            if part.dtype.kind not in ("iuf" if is_floating else "iu"):
-                return None
-            if part.dtype.kind == "u" and not is_floating:
-                return None  # past int64
-            array[done : done + len(values)] = part
-            done += len(values)
-            yield_to_loop()
-    except (ValueError, OverflowError):  # an invalid number, or an empty place between two commas
-        return None
+    for piece in _pieces(body, span):
+        part = read(b"[%b]" % piece.translate(_BRACKETS_TO_SPACES), is_floating=is_floating)
+        if part is None or done + part.size > count:
+            return None
+        array[done : done + part.size] = part
+        done += part.size
+        yield_to_loop()
     return array if done == count else None
 
 
