@@ -27,7 +27,7 @@ from tfsctl.server.status import Code, ServingError
 log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 16 * 1024 * 1024  # on disk
-_LARGE_INPUT_BYTES = 512 * 1024  # tensors within the run are larger than its input: eight times for MobileNetV2
+_LARGE_INPUT_BYTES = 512 * 1024  # of numbers: tensors within the run are larger, eight times for MobileNetV2
 _MAX_CACHED_ARGUMENTS = 256  # clients may request any combination of outputs
 
 
@@ -233,7 +233,7 @@ class Session:
             arguments = self._new_arguments(endpoints, fetches)
         feeds_array, fetches_array = arguments.feed_pointers(), arguments.fetch_pointers()
         options = None if inline else self._pool_options(timeout_ms)
-        if not inline and any(array.nbytes > _LARGE_INPUT_BYTES for _, array in feeds):
+        if not inline and any(array.nbytes > _LARGE_INPUT_BYTES and not array.dtype.hasobject for _, array in feeds):
             memory.expect_large_tensors()
         arrays: Arrays | None = None
         start_s = perf_counter()
