@@ -57,11 +57,13 @@ def test_pages_state_their_set_up(page: Path) -> None:
                 assert f"tfsctl export sample_models/{name}.py" in text, name
 
 
-def test_versions_times_and_widths_are_not_compared() -> None:
+def test_versions_times_widths_and_last_digits_are_not_compared() -> None:
     """What differs from run to run is normalised; the rest is compared."""
     assert normalise("version:  1795344751  in 2.5 s") == normalise("version: 1695344751 in 12 min")
     assert normalise(" ────── ") == normalise("─")
     assert normalise("0.82") != normalise("0.83")
+    assert normalise("[0.8273398, 1.2345678e-05]") == normalise("[0.82733977, 1.2345611e-05]")
+    assert normalise("0.827340") != normalise("0.827360")
 
 
 @pytest.mark.parametrize(

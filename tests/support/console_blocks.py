@@ -10,7 +10,8 @@ A comment directly before a block changes how it is treated:
                                           with the exported sample models
 
 In printed output a line `…` stands for any lines, and `…` within a line for any text. Versions, times, sizes, ports and
-widths of columns are not compared. A command without printed output, or only `…`, must end with 0.
+widths of columns are not compared, and neither are more than five digits of a number with a long fraction: the last
+digits that a model computes depend on the CPU. A command without printed output, or only `…`, must end with 0.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _BLOCK = re.compile(
 )
 _DEFAULT_PORTS = ("8500", "8501")
 _PORT = re.compile(r"(?<![\d.])(8[05]\d\d|9090)(?![\d.])")
+_LONG_FRACTION = re.compile(r"(?<![\d.])\d+\.\d{6,}(?:e[+-]?\d+)?(?![\d.])")
 _END = "\x1e"  # written after each command, with its exit code
 _WIDEST = 400  # columns: lines that a program does not wrap stay whole
 TIMEOUT_S = 600
@@ -145,10 +147,11 @@ def _with_ports(text: str, ports: Mapping[str, str]) -> str:
 
 
 def normalise(text: str) -> str:
-    """A text without what differs from run to run: versions, times, sizes, and widths of columns."""
+    """A text without what differs from run to run: versions, times, sizes, last digits, and widths of columns."""
     lines = []
     for line in text.splitlines():
         line = re.sub(r"\b1[0-9]{9}\b", "VERSION", line)  # noqa: PLW2901
+        line = _LONG_FRACTION.sub(lambda found: f"{float(found[0]):.5g}", line)  # noqa: PLW2901
         line = re.sub(r"\b\d[\d,.]* ?(ms|s|m|min|h|d)(?![\w/])", "DURATION", line)  # noqa: PLW2901
         line = re.sub(r"\b\d[\d,.]* ?(kB|KB|MB|GB)(?![\w/])", "SIZE", line)  # noqa: PLW2901
         line = re.sub(r"\b\d[\d,.]* ?(%|rows/s)(?![\w/])", r"N \1", line)  # noqa: PLW2901
