@@ -5,9 +5,9 @@
 For each kind of large request: a process sends some of them to an embedded server, whose model answers with what it was
 sent, while this process polls a small model over REST. Bursts are many small or medium requests that are written at
 once. Prints the size, the seconds per large request, the longest turn of the event loop in CPU time (`turn_probe`), the
-longest of the polls, and the largest stalls of the event loop by the server's own histogram. Turns are comparable
-on a busy machine, the others are not. The first line, without a large request, is what the machine adds. The memory budget is raised; with the default one, the server refuses most of
-these requests.
+longest of the polls, and the largest stalls of the event loop by the server's own histogram. Turns are comparable on a
+busy machine, the others are not. The first line, without a large request, is what the machine adds. The memory budget is
+raised; with the default one, most of these requests would wait for memory, or be refused.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 `number_inputs` is for large bodies, `number_row` for small ones with one row.
 
 Two readers, with the same results. simdjson (the optional extra `simdjson`) is the faster one; it gives the numbers of
-nested lists in a row. Without it, orjson reads them. Large bodies are read in pieces. Neither tells how the numbers were nested, so what is left of the text without the numbers
-(the skeleton: brackets and commas) is compared with that of a regular array. Anything else in the array (NaN, strings,
-ragged lists, objects) is left to `document` and `tensor`.
+nested lists in a row. Without it, orjson reads them. Large bodies are read in pieces. Neither tells how the numbers were
+nested, so what is left of the text without the numbers (the skeleton: brackets and commas) is compared with that of a
+regular array. Anything else in the array (NaN, strings, ragged lists, objects) is left to `document` and `tensor`.
 """
 
 from __future__ import annotations
