@@ -19,6 +19,7 @@ if "TURNS_FILE" in os.environ and "tfsctl.server" in sys.orig_argv:
     import struct
     import threading
     import time
+    from contextlib import suppress
 
     from tfsctl.server.process import loop_yield
 
@@ -39,7 +40,8 @@ if "TURNS_FILE" in os.environ and "tfsctl.server" in sys.orig_argv:
             times = {}
             for thread in threading.enumerate():
                 if thread.ident is not None:
-                    times[thread.ident] = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+                    with suppress(OSError):  # it has ended meanwhile
+                        times[thread.ident] = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
             return times
 
         def _end_turn(self) -> None:
