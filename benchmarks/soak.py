@@ -199,7 +199,7 @@ class Load:
 
 
 def wait_until_served(server: Served, models: Iterable[str], version: int) -> bool:
-    """Wait until this version of each model is the only one that is loaded, at most two minutes. Returns whether it is."""
+    """Wait until this version of each model is the only one that is loaded, at most two minutes. Returns False if it is not."""
     end_s = time.monotonic() + MAX_WAIT_S
     while any(_loaded_versions(server, model) != [version] for model in models):
         if time.monotonic() > end_s:

@@ -1,6 +1,6 @@
 """Leave out what `-m` deselects before it is collected: importing a file and making its tests costs more than running many.
 
-conftest.py asks this module. What it leaves in, pytest deselects as always.
+conftest.py calls this module. Pytest itself deselects the rest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def never_selected(expression: str, markers: frozenset[str]) -> bool:
 
 @cache
 def markers_of_file(path: Path) -> frozenset[str]:
-    """A marker that all tests of a file have, read without importing it. None if it is written in an unusual way."""
+    """A marker that all tests of a file have, read without importing it. Empty if it is written in an unusual way."""
     return frozenset(MARKER_OF_FILE.findall(path.read_text(encoding="utf-8")))
 
 

@@ -299,7 +299,7 @@ class Client:
             left = {stream: body for stream, body in rest.items() if body}
 
     def send_until_it_stalls(self, bodies: Mapping[int, bytes]) -> dict[int, memoryview]:
-        """Send the bodies of several streams until the server opens no window. Returns what is left, which is something."""
+        """Send the bodies of several streams until the server opens no window. Returns what is left; fails if nothing is."""
         left, is_stalled = {stream: memoryview(body) for stream, body in bodies.items()}, False
         while not is_stalled:
             rest = {stream: self.send_what_fits(stream, body) for stream, body in left.items()}

@@ -22,7 +22,7 @@ from tfsctl.errors import InvalidInput
 MAX_TENSOR_BYTES = 2**31 - 1  # the limit of one message; a shape with a single value may claim more
 MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions()
 _FEW_VALUES = 32  # numpy reads a list of them in a third of the time that it takes to read a repeated field
-_MAX_COPIED_VALUES = 2**22  # protobuf copies so many in four milliseconds, in which no other thread runs
+_MAX_COPIED_VALUES = 2**22  # copying them takes protobuf 4 ms, and blocks all other threads
 _COMPLEX_FIELDS = frozenset(("scomplex_val", "dcomplex_val"))
 _ALWAYS_ALLOWED_VALUES = 2**24  # below MAX_TENSOR_BYTES in every dtype
 MAX_PADDING_BYTES = 64 * 1024 * 1024  # a few bytes on the wire may expand to this much by repeating a value

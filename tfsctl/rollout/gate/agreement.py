@@ -84,7 +84,10 @@ def detection_times(limit: float, rate: float, *, alpha: float, seed: int, runs:
 
 
 def _most_samples(disagreeing: int, limit: float, alpha: float) -> int:
-    """The most samples among which so many disagreeing ones are a breach; fewer than those if there is no such number."""
+    """The largest number of samples that is a breach if `disagreeing` of them disagree.
+
+    `disagreeing - 1` if no number of samples is a breach.
+    """
     candidates = range(disagreeing, math.ceil(disagreeing / limit) + 1)  # among more, they are at most the limit
     found = bisect_left(
         candidates, True, key=lambda samples: log_e_value(samples, disagreeing, limit) < -math.log(alpha)

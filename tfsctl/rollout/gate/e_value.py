@@ -41,10 +41,11 @@ def log_e_value(bad: int, bad_of_canary: int, share: float) -> float:
 
 
 def fewest_for_breach(share: float, alpha: float) -> Iterator[int]:
-    """For 1, 2, 3 … bad answers of one step, the fewest of the canary that are a breach; one more than all if none are.
+    """Yield the threshold for 1, 2, 3 … bad answers of one step: how many of them the canary must give for a breach.
 
-    A bad answer of the canary raises the e-value, and another one lowers it. So from each number to the next the fewest
-    stay the same or grow by one.
+    It is larger than the number of bad answers if even that many are not a breach. A bad answer of the canary raises the
+    e-value, and one of the other version lowers it. So the threshold of each number is that of the number before, or one
+    more.
     """
     fewest = 1
     for bad in count(1):

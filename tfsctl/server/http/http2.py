@@ -251,7 +251,7 @@ class Http2Connection(asyncio.Protocol):
             if not stream.has_all:
                 stream.window -= length
                 if stream.window >= 0 or self.state.budget.has_room_for_bodies(length):
-                    return stream  # as simple clients send it, which write a request without waiting for a window
+                    return stream  # simple clients write a whole request without waiting for the window
                 stream.reset(ErrorCode.FLOW_CONTROL_ERROR)
             else:
                 stream.reset(ErrorCode.STREAM_CLOSED)

@@ -49,12 +49,14 @@ def free_by(work: Callable[[], object]) -> None:
 
 
 def _size_of(item: object) -> int:
+    if isinstance(item, bytes):
+        return len(item)
     import numpy as np
 
     if isinstance(item, np.ndarray):
         is_strings = item.dtype.hasobject and item.size <= _MAX_STRINGS
         return sum(map(len, item.ravel().tolist())) if is_strings else item.nbytes
-    return len(item) if isinstance(item, bytes) else 0
+    return 0
 
 
 @lru_cache(maxsize=None)
