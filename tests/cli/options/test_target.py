@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import socket
+from dataclasses import replace
 
+import pytest
+from ports import HOST, free_ports
+
+from tfsctl.cli.options import target as target_module
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import ModelRef
+from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -135,3 +141,17 @@ def test_missing_port_names_the_other_transport() -> None:
     assert caught.value.hint == "use --grpc"
     with found.over("grpc").connect() as client:
         assert (client.transport, client.address) == ("grpc", "127.0.0.1:9500")
+
+
+def test_a_model_whose_server_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the server. Another server at the default port is still found."""
+    [port] = free_ports(1)
+    monkeypatch.setattr(target_module, "DEFAULT_REST_PORT", port)
+    records.register(replace(HERE, name="shop", pid=2**22 + 1))  # above the largest PID of Linux
+    with pytest.raises(NotFound) as caught:
+        find_target(ServerOptions(model="m"), [])
+    assert caught.value.message == "no running server serves 'm': shop has ended"
+    assert caught.value.hint == "tfsctl restart shop"
+    assert find_target(ServerOptions(model="x"), []) == target("x", "localhost", port, 8500)
+    with socket.create_server((HOST, port)):
+        assert find_target(ServerOptions(model="m"), []) == target("m", "localhost", port, 8500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
 
 LOCALHOST = "localhost"
+_CONNECT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,36 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
     if not running and options.server is None:
         if options.model is None:
             raise no_running_server()
-        return _target(options, options.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
+        return _target_at_default_ports(options, options.model)
     try:
         return _target_on(choose_server(running, model=options.model, name=options.server), options)
     except NotFound as error:
         if options.model_is_argument:
             error.hint = error.hint.replace("did you mean --model ", "did you mean ")
         raise
+
+
+def _target_at_default_ports(options: ServerOptions, model: str) -> Target:
+    """The model on a server that tfsctl did not start.
+
+    If nothing listens there, and a server that tfsctl started had the model, raises the error that tells what became of it.
+    """
+    from tfsctl.engines.registry.server_choice import ended_server_of
+
+    target = _target(options, model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
+    ended = ended_server_of(model)
+    if ended is not None and not _is_listening(target.port):
+        raise ended
+    return target
+
+
+def _is_listening(port: int) -> bool:
+    """Whether a program on this machine accepts connections on a port."""
+    try:
+        socket.create_connection((LOCALHOST, port), timeout=_CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:

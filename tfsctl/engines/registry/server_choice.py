@@ -62,6 +62,19 @@ def no_running_server(*, has_model_option: bool = True) -> TfsctlError:
     return _not_running(max(tracked, key=lambda server: server.exit.ended_at if server.exit else 0.0))
 
 
+def ended_server_of(model: str) -> TfsctlError | None:
+    """Return the error that tells what became of the server that had a model; None if tfsctl started none that had it.
+
+    NotFound, or DockerError if the Docker daemon does not respond. Call it if no running server serves the model.
+    """
+    tracked = [server for server in records.list_servers() if server.state != RUNNING and model in server.record.models]
+    if not tracked:
+        return None
+    if tracked[-1].state == UNKNOWN:
+        return _not_known([tracked[-1].record.name])
+    return _not_running(tracked[-1], f"no running server serves {model!r}")
+
+
 def _not_known(servers: Sequence[str]) -> DockerError:
     """The error for servers in containers while the Docker daemon does not respond."""
     return DockerError(
@@ -126,12 +139,10 @@ def _named(name: str, running: Sequence[ServerRecord]) -> ServerRecord:
 
 
 def _unknown_model(name: str, running: Sequence[ServerRecord], *, has_model_option: bool) -> TfsctlError:
-    """The error for a model that no running server serves. It tells what became of one that served it."""
-    tracked = [server for server in records.list_servers() if server.state != RUNNING and name in server.record.models]
-    if tracked and tracked[-1].state == UNKNOWN:
-        return _not_known([tracked[-1].record.name])
-    if tracked:
-        return _not_running(tracked[-1], f"no running server serves {name!r}")
+    """The error for a model that no running server serves."""
+    ended = ended_server_of(name)
+    if ended is not None:
+        return ended
     known = [model for server in running for model in server.models]
     close = difflib.get_close_matches(name, known, n=1)
     model, _, label = name.rpartition("@")
