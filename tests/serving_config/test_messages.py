@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.text_protos import nested_struct
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config import messages
@@ -70,3 +71,9 @@ def test_json_is_named_and_converted() -> None:
     with pytest.raises(InvalidInput, match="it is JSON") as other:
         messages.parse_text(protos.ModelServerConfig(), '{"colour": "red"}', source="x")
     assert other.value.hint.startswith("write it as a text protobuf")
+
+
+def test_messages_that_are_nested_too_deep_are_refused() -> None:
+    """An Any may hold messages of any depth: protobuf's parser of text has no limit."""
+    with pytest.raises(InvalidInput, match="its messages are nested too deep"):
+        messages.parse_text(protos.ModelServerConfig(), nested_struct(2000), source="a file")

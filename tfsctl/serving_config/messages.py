@@ -65,6 +65,10 @@ def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
         if (as_text := _from_json(message, text)) is not None:
             raise InvalidInput(f"{what}: it is JSON, and must be a text protobuf", hint=as_text) from error
         raise InvalidInput(f"{what}: {error}") from error
+    except RecursionError:  # an Any of the text may hold messages of any depth
+        raise InvalidInput(
+            f"{source} is not a {message.DESCRIPTOR.full_name}: its messages are nested too deep"
+        ) from None
 
 
 def _from_json(message: Message, text: str) -> str | None:

@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from tests.support.text_protos import nested_struct
 from tfsctl.core import protos
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.status import Code, ServingError
@@ -24,6 +25,7 @@ from tfsctl.serving_config import messages
         (b"model_config_list { }\n \xff", "2:2: this is not UTF-8"),
         (b"\xef\xbb\xbfmodel_config_list { }", "the file begins with a byte order mark: save it as UTF-8 without BOM"),
         (b'{"model_config_list": {}}', "this is JSON: the file must be a text protobuf"),
+        (nested_struct(2000).encode(), "its messages are nested too deep"),
     ],
 )
 def test_the_log_has_the_error_and_its_position(

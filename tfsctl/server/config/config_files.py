@@ -42,6 +42,8 @@ def read_config_file(path: str | Path, message: MessageT) -> MessageT:
     except text_format.ParseError as error:
         _, _, text = str(error).partition(" : ")
         reason = f"{error.GetLine() or 1}:{error.GetColumn() or 1}: {text or error}{_hint(raw.decode())}"
+    except RecursionError:  # an Any of the text may hold messages of any depth
+        reason = "1:1: its messages are nested too deep"
     log.error("Error parsing text-format %s: %s (%s)", message.DESCRIPTOR.full_name, _visible(reason), path)
     raise invalid_argument(f"Invalid protobuf file: '{path}'")
 

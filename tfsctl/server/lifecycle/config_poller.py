@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.lifecycle.server_core import ServerCore
-from tfsctl.server.status import ServingError
+from tfsctl.server.status import ServingError, invalid_argument
 from tfsctl.serving_config.model_config import PLATFORM, ModelConfig, models_from_proto
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,13 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
     while True:
         await asyncio.sleep(wait_s)
         try:
-            message = await asyncio.to_thread(read_config_file, path, protos.ModelServerConfig())
+            message = await asyncio.to_thread(_read, path)
             models = models_from_proto(message, platforms=dict.fromkeys(core.model_names, PLATFORM))
         except (ServingError, InvalidInput) as error:
             log.error("Failed to read ModelServerConfig file: %s", error)  # noqa: TRY400 - the file is at fault
+            continue
+        except Exception:  # polling continues after an error
+            log.exception("Failed to read ModelServerConfig file")
             continue
         if models != core.models:
             # In a separate task: polling continues while a reload waits for a model that is missing.
@@ -36,8 +40,17 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             reload.add_done_callback(reloads.discard)
 
 
+def _read(path: str) -> protos.ModelServerConfig:
+    """Read the file. Raises ServingError, also for a pipe: a thread that waits for its writer could not be ended."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise invalid_argument(f"{path}; it is not a regular file")
+    return read_config_file(path, protos.ModelServerConfig())
+
+
 async def _reload(core: ServerCore, models: tuple[ModelConfig, ...]) -> None:
     try:
         await core.reload(models)
     except ServingError as error:
         log.error("PollFilesystemAndReloadConfig failed to ReloadConfig: %s", error)  # noqa: TRY400 - the config is
+    except Exception:
+        log.exception("PollFilesystemAndReloadConfig failed to ReloadConfig")
