@@ -150,6 +150,7 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     "an invalid length": get_fields(content_length="x"),
     "a length below zero": get_fields(content_length="-1"),
     "a length of thousands of digits": get_fields(content_length="9" * 5000),
+    "two hosts": [*get_fields(), ("host", "a"), ("host", "a")],
     "two lengths": [*get_fields(), ("content-length", "0"), ("content-length", "1")],
 }
 

@@ -139,6 +139,8 @@ def _parse_head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malfor
     lengths = {value for name, value in headers if name == b"content-length"}
     if len(lengths) > 1 or not all(value.isdigit() and len(value) <= MAX_LENGTH_DIGITS for value in lengths):
         return _Malformed("content-length is not a number")
+    if [name for name, _ in headers].count(b"host") > 1:
+        return _Malformed("more than one host")
     length = int(next(iter(lengths))) if lengths else None
     return RequestHead(
         pseudo[b":method"].decode("latin-1"),

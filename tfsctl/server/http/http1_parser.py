@@ -12,10 +12,11 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 from tfsctl.server.http.request_head import MAX_LENGTH_DIGITS, RequestHead, is_host_and_port
-from tfsctl.server.limits import KIB, Limits
+from tfsctl.server.limits import KIB, MAX_MESSAGE_BYTES, Limits
 
 HEAD_END = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)  # a target as a proxy gets it, and its host
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*")
 _NOT_A_METHOD = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z \r\n]")
 _LONE_LINE_FEED = re.compile(rb"(?<!\r)\n")
@@ -72,6 +73,8 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
     method, target, major, minor = match.groups()
     if major != b"1" or minor not in b"01":
         raise BadRequestError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    if target[:1] != b"/" and not _has_valid_host(target):
+        raise BadRequestError
     if not _FIELDS.fullmatch(head, line_end + 2, len(head) - 2):
         raise BadRequestError
     lines = head[line_end + 2 : -4].split(b"\r\n") if len(head) > line_end + 4 else []
@@ -93,6 +96,12 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
         keeps_alive,
         is_old,
     )
+
+
+def _has_valid_host(target: bytes) -> bool:
+    """Whether a target is no http URL, or one with a host and no user name (RFC 9110, section 4.2)."""
+    url = _ABSOLUTE.match(target)
+    return url is None or (url[1][:1] not in (b"", b":") and is_host_and_port(url[1]) is not None)
 
 
 def _read_fields(lines: list[bytes], *, is_old: bool) -> dict[bytes, bytes]:
@@ -171,6 +180,8 @@ class ChunkDecoder:
                 raise BadRequestError
             at = match.end()
             chunk = int(match[1], 16)
+            if chunk > MAX_MESSAGE_BYTES:
+                raise BadRequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             if chunk:
                 self._left = chunk + 2
             else:

@@ -122,6 +122,18 @@ def test_malformed_hosts_are_refused(host: bytes) -> None:
     assert refused(LINE + b"Host: " + host + b"\r\n\r\n") == HTTPStatus.BAD_REQUEST
 
 
+@pytest.mark.parametrize("target", [b"http://a", b"HTTPS://a:80/b", b"http://[::1]:80/b?c=d@e", b"http://a?b@c", b"*"])
+def test_targets_with_a_host_are_accepted(target: bytes) -> None:
+    """Clients send a whole URL to a proxy."""
+    assert parse_head(head(start=b"GET %b HTTP/1.1\r\n" % target), LIMITS).target == target.decode()
+
+
+@pytest.mark.parametrize("host", [b"", b":80", b"a@b", b"a:b@c", b"a:b", b"[::1", b"a\\b", b"a%z", b"a#b"])
+def test_targets_with_a_malformed_host_are_refused(host: bytes) -> None:
+    """An http URL has a host, and no user name (RFC 9110, sections 4.2.1 and 4.2.4)."""
+    assert refused(head(start=b"GET http://%b/v1/models/m HTTP/1.1\r\n" % host)) == HTTPStatus.BAD_REQUEST
+
+
 @pytest.mark.parametrize("length", [b"", b"+20", b"-1", b"0x14", b"20 1", b"20, 20", b"20,", b"1e3", b"9" * 19])
 def test_malformed_lengths_are_refused(length: bytes) -> None:
     """Anything but digits, or more digits than an int64 has."""
@@ -266,6 +278,15 @@ def test_malformed_chunks_are_refused(data: bytes, piece: int) -> None:
     """Sizes, line ends, extensions and trailers that are invalid or endless."""
     with pytest.raises(BadRequestError):
         decoded(data, piece)
+
+
+@pytest.mark.parametrize("size", [b"80000000", b"fffffffffffffff"])
+def test_chunks_larger_than_any_body_are_refused(size: bytes) -> None:
+    """When their size has arrived, as with a Content-Length."""
+    with pytest.raises(BadRequestError) as error:
+        ChunkDecoder(LIMITS).decode(size + b"\r\n")
+    assert error.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert ChunkDecoder(LIMITS).decode(b"7fffffff\r\nab") == ([b"ab"], 12, False)
 
 
 def test_decoding_many_chunks_is_interrupted() -> None:
