@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tfsctl.errors import InvalidInput
-from tfsctl.rollout.comparison.gates import Gate, check_gates, parse_gate
+from tfsctl.rollout.comparison.gates import Gate, check_gate_columns, check_gates, parse_gate
 
 NUMBERS = {"": {"agreement": 0.97, "p99.ratio": 1.1, "auc.delta": math.nan}, "country=CH": {"accuracy.delta": -0.05}}
 ROWS = {"": 1000, "country=CH": 29}
@@ -63,3 +63,25 @@ def test_unknown_metrics_and_slices_are_errors_that_list_the_known_ones(text: st
     with pytest.raises(InvalidInput) as error:
         check_gates([parse_gate(text)], NUMBERS, ROWS)
     assert words in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("slice_", "slices", "hint"),
+    [
+        ("contry=CH", [("country",), ("country", "device")], "slices: country=VALUE, country=VALUE,device=VALUE"),
+        ("country=CH", [], "slices: none; name the column with --slice"),
+        ("country", [("country",)], "slices: country=VALUE"),
+        ("a=1", [("a", "b")], "slices: a=VALUE,b=VALUE"),
+    ],
+)
+def test_gates_on_slices_of_other_columns(slice_: str, slices: list[tuple[str, ...]], hint: str) -> None:
+    """They are known to be wrong before any row is read."""
+    with pytest.raises(InvalidInput, match="there is no slice") as error:
+        check_gate_columns([parse_gate(f"agreement@{slice_}<1")], slices)
+    assert error.value.hint == hint
+
+
+def test_gates_on_slices_of_named_columns() -> None:
+    """Whether the columns have the values is only known after the last row. A value can have commas and signs."""
+    gates = [parse_gate(f"agreement{at}<1") for at in ("", "@country=CH", "@a.b=1,2=3", "@a.b=x,country=CH")]
+    check_gate_columns(gates, [("country",), ("a.b",), ("a.b", "country")])

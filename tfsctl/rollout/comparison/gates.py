@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +63,26 @@ def parse_gate(text: str) -> Gate:
     return Gate(text.strip(), match["metric"].strip(), (match["slice"] or "").strip(), match["sign"], limit)
 
 
+def check_gate_columns(gates: Iterable[Gate], slices: Iterable[Sequence[str]]) -> None:
+    """Raise InvalidInput for a gate on a slice of other columns than `slices`: their values are not known yet."""
+    columns = list(slices)
+    for gate in gates:
+        if gate.slice and not any(_is_slice_of(gate.slice, names) for names in columns):
+            known = [",".join(f"{name}=VALUE" for name in names) for names in columns]
+            raise _unknown_slice(gate, known)
+
+
+def _is_slice_of(text: str, names: Sequence[str]) -> bool:
+    return re.fullmatch(",".join(f"{re.escape(name)}=.*" for name in names), text, re.DOTALL) is not None
+
+
+def _unknown_slice(gate: Gate, known: Sequence[str]) -> InvalidInput:
+    return InvalidInput(
+        f"--fail-if {gate.text!r}: there is no slice {gate.slice!r}",
+        hint=f"slices: {', '.join(known) or 'none; name the column with --slice'}",
+    )
+
+
 def check_gates(
     gates: Iterable[Gate], numbers: Mapping[str, Mapping[str, float]], rows: Mapping[str, int], min_rows: int = MIN_ROWS
 ) -> list[GateResult]:
@@ -78,8 +98,7 @@ def _check(
     gate: Gate, numbers: Mapping[str, Mapping[str, float]], rows: Mapping[str, int], min_rows: int
 ) -> GateResult:
     if gate.slice not in numbers:
-        known = ", ".join(sorted(filter(None, numbers))[:10]) or "none; name the column with --slice"
-        raise InvalidInput(f"--fail-if {gate.text!r}: there is no slice {gate.slice!r}", hint=f"slices: {known}")
+        raise _unknown_slice(gate, sorted(filter(None, numbers))[:10])
     values = numbers[gate.slice]
     if gate.metric not in values:
         raise InvalidInput(

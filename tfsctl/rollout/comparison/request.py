@@ -22,7 +22,7 @@ from tfsctl.data.sources import FORMATS, Format, check_exists, open_source
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import comparing
 from tfsctl.rollout.comparison.comparison_builder import Scoring
-from tfsctl.rollout.comparison.gates import MIN_ROWS, parse_gate
+from tfsctl.rollout.comparison.gates import MIN_ROWS, check_gate_columns, parse_gate
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.quality import Task
 from tfsctl.rollout.comparison.result import Comparison
@@ -110,6 +110,7 @@ def run(
         batch_size=request.batch_size,
         concurrency=request.concurrency,
     )
+    check_gate_columns(options.gates, options.slices)
     access = Access(request.transport, request.timeout_s, request.connection)
     with ExitStack() as stack:
         show_step(f"opening {a}")
