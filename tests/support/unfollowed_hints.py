@@ -420,6 +420,8 @@ UNFOLLOWED: dict[str, list[str]] = {
         "check the files with: tfsctl metadata PATH",
         "choose one with --signature {}; the option may be repeated",
         "export {}=…",
+        "give --host NAME",
+        "give --host NAME and --port PORT",
         "give --host NAME and --port PORT, or --url URL",
         "increase --timeout SECONDS",
         "remove it from the URL",

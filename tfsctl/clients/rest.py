@@ -63,6 +63,7 @@ STATUS_OF_FAILURE: tuple[tuple[type[Exception], str], ...] = (
     (httpx.TimeoutException, "DEADLINE_EXCEEDED"),
     (httpx.TransportError, "UNAVAILABLE"),
     (httpx.InvalidURL, "UNAVAILABLE"),
+    (UnicodeError, "UNAVAILABLE"),  # the name of a proxy that cannot be looked up
     (httpx.HTTPError, "UNKNOWN"),
 )
 
@@ -93,7 +94,7 @@ class RestClient:
         self._connection = connection
         try:
             self._http = rest_connection.open_http(host, port, connection, timeout_s=timeout_s, wire=wire)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise self._failure(error, about=None) from error
 
     def predict(
@@ -143,7 +144,7 @@ class RestClient:
             spec, defs = answer["model_spec"], answer["metadata"]["signature_def"]["signature_def"]
             served = ModelMetadata(str(spec["name"]), int(spec["version"]), _signatures(defs))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise self._unexpected_answer(model, f"it is not model metadata ({error!r})") from error
+            raise self._unexpected_answer(model, f"it is not model metadata ({_problem(error)})") from error
         self._metadata_cache[model] = self._metadata_cache[ModelRef(model.name, version=served.version)] = served
         return served
 
@@ -161,7 +162,7 @@ class RestClient:
                 for entry in answer["model_version_status"]
             ]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise self._unexpected_answer(model, f"it is not a model status ({error!r})") from error
+            raise self._unexpected_answer(model, f"it is not a model status ({_problem(error)})") from error
         return tuple(sorted(found, key=lambda status: -status.version))
 
     def metrics_page(self, path: str, *, about: ModelRef) -> str | None:
@@ -199,7 +200,7 @@ class RestClient:
             return rest_connection.send(self._http, method, path, body, connection=self._connection)
         except BodyTooLarge:
             raise answer_too_large(self._connection, address=self._route, about=about) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise self._failure(error, about=about) from error
 
     def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
@@ -302,3 +303,8 @@ def _spec(name: str, info: Mapping[str, Any]) -> TensorSpec:
         tensor=info["name"] if encoding == "dense" else "",
         encoding=encoding,
     )
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with the JSON of an answer."""
+    return f"it has no key {error}" if isinstance(error, KeyError) else str(error)

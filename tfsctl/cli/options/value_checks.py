@@ -16,7 +16,8 @@ from tfsctl.errors import InvalidInput
 if TYPE_CHECKING:
     from tfsctl.cli.usage import click_types
 
-_HOST_AND_PORT = r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)"  # a string: compiled when first used
+_HOST_AND_PORT = r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)(/.*)?"  # a string: compiled when first used
+_MAX_PORT = 65535
 
 
 def require_finite(parameter: click_types.Parameter) -> None:
@@ -46,7 +47,7 @@ def require_finite(parameter: click_types.Parameter) -> None:
 def check_values(host: str | None, names: Mapping[str, str | None]) -> None:
     """Check a host, and other texts by the name of their option. None means that an option was not given.
 
-    Raises InvalidInput for a host that is a URL or holds a port (names for gRPC such as dns:///name:port are allowed),
+    Raises InvalidInput for a host that is empty, is a URL or holds a port (names for gRPC such as dns:///name:port are allowed),
     and for text that is not UTF-8.
     """
     for what, text in {**names, "--host": host}.items():
@@ -57,10 +58,23 @@ def check_values(host: str | None, names: Mapping[str, str | None]) -> None:
                 raise InvalidInput(f"{what} is not UTF-8 text (at character {error.start + 1})") from error
     if host is None:
         return
-    if host.startswith(("http://", "https://")):
-        raise InvalidInput("--host takes a host name, not a URL", hint=f"use --url {shlex.quote(host)}")
+    if not host:
+        raise InvalidInput("--host is empty", hint="give --host NAME")
     match = re.fullmatch(_HOST_AND_PORT, host)
+    is_url = host.lower().startswith(("http://", "https://"))
+    if is_url or (match is not None and match[3]):
+        raise InvalidInput("--host takes a host name, not a URL", hint=_url_hint(host if is_url else f"http://{host}"))
     if match is not None:
-        raise InvalidInput(
-            f"--host {host} contains a port", hint=f"use --host {shlex.quote(match[1])} --port {match[2]}"
-        )
+        port = match[2] if 0 < int(match[2]) <= _MAX_PORT else f"PORT, from 1 to {_MAX_PORT}"
+        raise InvalidInput(f"--host {host} contains a port", hint=f"use --host {shlex.quote(match[1])} --port {port}")
+
+
+def _url_hint(url: str) -> str:
+    """How to give a URL, or a host and a port if `--url` would refuse it. The hint never repeats a password."""
+    from tfsctl.inputs.server_url import parse_server_url
+
+    try:
+        parse_server_url(url)
+    except InvalidInput:
+        return "give --host NAME and --port PORT"
+    return f"use --url {shlex.quote(url)}"
