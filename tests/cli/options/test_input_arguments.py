@@ -13,6 +13,11 @@ from cli_runner import RunCli
         (["--great"], "unknown option --great", "put -- before text that begins with -: tfsctl … -- --great"),
         (["--great=3 stars"], "unknown option --great", "put -- before text that begins with -: tfsctl … -- '--great=3 stars'"),
         (["--modle", "x", "great"], "unknown option --modle", "did you mean --model?"),
+        (["--model_name=x", "great"], "unknown option --model_name", "did you mean --model?"),
+        (["--model-version", "3", "great"], "unknown option --model-version", "did you mean --version?"),
+        (["--rest-api-port", "1", "great"], "unknown option --rest-api-port", "did you mean --port?"),
+        (["--max_answer", "1K", "great"], "unknown option --max_answer", "did you mean --max-answer?"),
+        (["--batch", "1", "great"], "unknown option --batch", "did you mean --batch-size?"),
         (["--sigature=x", "great"], "unknown option --sigature", "did you mean --signature?"),
     ],
 )  # fmt: skip
@@ -73,6 +78,21 @@ def test_a_missing_file_is_not_found(run_cli: RunCli, argv: list[str], echo_dir:
         ("127.0.0.1:23011", "--host 127.0.0.1:23011 contains a port", "use --host 127.0.0.1 --port 23011"),
         ("[::1]:8501", "--host [::1]:8501 contains a port", "use --host '[::1]' --port 8501"),
         ("http://localhost:8501", "--host takes a host name, not a URL", "use --url http://localhost:8501"),
+        (
+            "127.0.0.1:99999",
+            "--host 127.0.0.1:99999 contains a port",
+            "use --host 127.0.0.1 --port PORT, from 1 to 65535",
+        ),
+        (
+            "localhost:8501/v1/models/m",
+            "--host takes a host name, not a URL",
+            "use --url http://localhost:8501/v1/models/m",
+        ),
+        ("http://user:secret@h", "--host takes a host name, not a URL", "give --host NAME and --port PORT"),
+        ("http://", "--host takes a host name, not a URL", "give --host NAME and --port PORT"),
+        ("", "--host is empty", "give --host NAME"),
+        ("a..b", "'a..b' is not a host name or address", "give --host NAME and --port PORT, or --url URL"),
+        ("127.0.0.1:", "'127.0.0.1:' is not a host name or address", "give --host NAME and --port PORT, or --url URL"),
     ],
 )
 def test_a_host_with_a_port_is_split(run_cli: RunCli, host: str, error: str, hint: str) -> None:

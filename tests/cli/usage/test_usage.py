@@ -83,6 +83,8 @@ def test_commands_are_listed_by_group(run_cli: RunCli) -> None:
         (["predcit"], ["there is no command 'predcit'", "did you mean tfsctl predict?"]),
         (["xyzzy"], ["there is no command 'xyzzy'", "tfsctl --help"]),
         (["predict", "--jsn"], ["unknown option --jsn", "did you mean --json?"]),
+        (["serve", "--rest_api_port=1"], ["unknown option --rest_api_port", "did you mean --rest-port?"]),
+        (["serve", "--model_config_file=x"], ["unknown option --model_config_file", "did you mean --config?"]),
         (["stop", "--al"], ["unknown option --al", "did you mean --all?"]),
         (["logs", "--xyzzy"], ["unknown option --xyzzy", "tfsctl logs --help"]),
         (["status", "a", "b"], ["unexpected argument: b", "tfsctl status --help"]),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from typer.core import TyperGroup
 
 from tfsctl.cli.usage.help_format import GroupedCommand
+from tfsctl.cli.usage.usage_errors import similar_option
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class NegativeNumberCommand(GroupedCommand):
             if option in _options_of_predict(ctx) and option not in self._own_options():
                 hint = f"{ctx.command_path} --help lists the options"
                 raise InvalidInput(f"unknown option {option}", hint=hint) from error
-            raise _unknown_option(option, error.possibilities, args) from error
+            raise _unknown_option(option, self._own_options(), args) from error
 
     def _own_options(self) -> set[str]:
         return {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
@@ -55,16 +55,15 @@ def _options_of_predict(ctx: Context) -> set[str]:
     return {name for parameter in predict.params for name in (*parameter.opts, *parameter.secondary_opts)}
 
 
-def _unknown_option(option: str, known: Sequence[str] | None, args: Sequence[str]) -> InvalidInput:
+def _unknown_option(option: str, known: Collection[str], args: Sequence[str]) -> InvalidInput:
     """The error for an option that does not exist: a misspelt option, or text that begins with `-`."""
     typed = next((arg for arg in args if arg.startswith(option)), None)
     if typed is None:  # a letter of a group of short options, as in `-hello`
         typed = next((arg for arg in args if arg[:1] == "-" != arg[1:2] and option[1:] in arg), option)
-    names = {name.lstrip("-"): name for name in known or ()}
-    close = difflib.get_close_matches(option.lstrip("-"), names, n=1, cutoff=0.75)
+    meant = similar_option(option, {name.lstrip("-"): name for name in known if name.startswith("--")}, cutoff=0.75)
     hint = f"put -- before text that begins with -: tfsctl … -- {shlex.quote(typed)}"
-    if close and " " not in typed:
-        hint = f"did you mean {names[close[0]]}?"
+    if meant and " " not in typed:
+        hint = f"did you mean {meant}?"
     where = "" if typed.partition("=")[0] == option else f" (in {typed!r})"
     return InvalidInput(f"unknown option {option}{where}", hint=hint)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfsctl.errors import InvalidInput
@@ -63,6 +63,31 @@ _OTHER_FORMS = dict.fromkeys(
     "PATH/VERSION serves one version, and so does --model NAME=PATH,versions=VERSION",
 )
 
+# Flags of TensorFlow Serving and names of other clients -> our options, the first that the command has.
+_OPTIONS_OF_OTHERS = {
+    "model-name": ("model",),
+    "model-version": ("version",),
+    "model-version-label": ("label",),
+    "version-label": ("label",),
+    "signature-name": ("signature",),
+    "rest-api-port": ("rest-port", "port"),
+    "model-config-file": ("config",),
+}
+
+
+def similar_option(option: str, known: Mapping[str, str], *, cutoff: float) -> str | None:
+    """The option that was probably meant: the same with `_`, a flag of TensorFlow Serving, a start, or one spelt alike.
+
+    `known` are the options of the command, by their names without dashes.
+    """
+    name = option.lstrip("-").replace("_", "-").lower()
+    for one in (name, *_OPTIONS_OF_OTHERS.get(name, ())):
+        if one in known:
+            return known[one]
+    longer = [one for one in known if one.startswith(f"{name}-")]
+    close = longer if len(longer) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return known[close[0]] if close else None
+
 
 def unknown_command(name: str, commands: Sequence[str]) -> InvalidInput:
     """The error for a command that does not exist."""
@@ -81,13 +106,12 @@ def usage_error(error: Exception, command: str = "") -> InvalidInput:
     message = str(getattr(error, "format_message", lambda: str(error))()).strip()
     option = getattr(error, "option_name", None)
     if hasattr(error, "possibilities") and option:
-        names = {name.lstrip("-"): name for name in error.possibilities or ()}
-        known = names or _options(context)
-        close = difflib.get_close_matches(str(option).lstrip("-"), known, n=1, cutoff=0.6)
+        known = {name.lstrip("-"): name for name in error.possibilities or ()}
+        meant = similar_option(str(option), _options(context) if context else known, cutoff=0.6)
         siblings = _siblings_with_option(context, str(option))
         if siblings:  # `tfsctl versions --keep 3` is read as `tfsctl versions ls --keep 3`
             return InvalidInput(f"{path} has no option {option}", hint=f"did you mean {siblings[0]} … {option}?")
-        hint = _OTHER_FORMS.get((path, str(option))) or (f"did you mean {known[close[0]]}?" if close else help_hint)
+        hint = _OTHER_FORMS.get((path, str(option))) or (f"did you mean {meant}?" if meant else help_hint)
         return InvalidInput(f"unknown option {option}", hint=hint)
     children = getattr(getattr(context, "command", None), "commands", {})
     if children and message.startswith("Usage:"):  # the help of a group, without an error
