@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from text_protos import nested_struct
 
-from tests.support.text_protos import nested_struct
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config import messages

@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from text_protos import nested_struct
 
-from tests.support.text_protos import nested_struct
 from tfsctl.core import protos
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.status import Code, ServingError

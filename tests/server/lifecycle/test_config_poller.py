@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from text_protos import nested_struct
+from waiting import wait_for
 
-from tests.support.text_protos import nested_struct
-from tests.support.waiting import wait_for
 from tfsctl.server.lifecycle.config_poller import poll_config_file
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.serving_config.model_config import ModelConfig
