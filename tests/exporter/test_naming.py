@@ -182,6 +182,28 @@ def test_inputs_of_a_subclassed_model_are_named_by_its_call(
     assert exported.names == (names, ["outputs"])
 
 
+@pytest.mark.parametrize(
+    ("call", "rest", "names"),
+    [
+        ("def call(self, *rows): return self.dense(rows[0] + rows[1])", "model(ONES, ONES)", ["rows_1", "rows_2"]),
+        (
+            "def call(self, *rows): return self.dense(rows[0] + rows[1])",
+            "samples = {'user': [[1.0, 2.0], [3.0, 5.0]], 'item': [[1.0, 0.0], [0.0, 1.0]]}",
+            ["item", "user"],
+        ),
+        ("def call(self, user, *others): return self.dense(user + others[0])", "model(ONES, ONES)", ["others_1", "user"]),
+        ("def call(self, user, **others): return self.dense(user + others['item'])", "model(ONES, item=ONES)", ["item", "user"]),
+        ("def call(self, x, **options): return self.dense(x['a'] + x['b'])", "model({'a': ONES, 'b': ONES})", ["a", "b"]),
+        ("def call(self, x, **options): return self.dense(x['a'] + x['b'])", "samples = [{'a': [1.0, 0.0], 'b': [0.0, 1.0]}] * 2", ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_call_may_take_any_number_of_arguments(export: Export, call: str, rest: str, names: list[str]) -> None:
+    """Arguments without a name of their own are numbered."""
+    exported = export(SUBCLASS.format(call=call) + f"    ONES = np.ones((2, 2))\n    {rest}\n", "--json")
+    assert exported.names == (names, ["outputs"])
+    assert exported.document["checks"]["serving_default"]["max_difference"] < 1e-5
+
+
 def test_dtypes_of_a_subclassed_model_are_those_of_its_samples(export: Export) -> None:
     """The dtypes are those of the samples, or of the data it was called on; otherwise float32, with a note."""
     code = """

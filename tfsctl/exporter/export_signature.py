@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from tfsctl.core.types import PREDICT_METHOD_NAME, TensorSpec
@@ -34,6 +34,8 @@ def outputs_by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str
 
     if isinstance(answer, tuple) and hasattr(answer, "_asdict"):
         answer = answer._asdict()  # a NamedTuple: the names of its fields
+    elif is_dataclass(answer) and not isinstance(answer, Mapping):
+        answer = {field.name: getattr(answer, field.name) for field in fields(answer)}
     leaves = keras.tree.flatten_with_path(answer)
     names = naming.output_names(
         [naming.from_path(path) or (layers[i] if i < len(layers) else None) for i, (path, _) in enumerate(leaves)]

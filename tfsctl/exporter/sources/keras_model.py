@@ -78,9 +78,15 @@ def _inputs_and_call(
     else:
         known, notes = _built_with(model)
     wanted, required = _tensor_arguments(model)
-    arguments = [name for name in known if name in wanted]
-    if len(arguments) == len(known) > 1:
-        given, tree, invoke = arguments, known, lambda tree: model(**tree, training=False)
+    variadic = _name_of(model, inspect.Parameter.VAR_POSITIONAL)
+    if samples is None and variadic is not None and variadic in known:
+        given, tree, invoke = list(known), known, lambda tree: _call_with(model, str(variadic), tree)
+    elif (
+        not wanted and variadic is not None and None not in known
+    ):  # `call(self, *inputs)` takes the columns in their order
+        given, tree, invoke = list(known), known, lambda tree: model(*tree.values(), training=False)
+    elif len(known) > 1 and (set(known) <= set(wanted) or _takes_keywords(model, required, known)):
+        given, tree, invoke = list(known), known, lambda tree: model(**tree, training=False)
     else:  # the first argument takes all inputs: one tensor, or a dict of tensors
         given, tree, invoke = wanted[:1], known, lambda tree: model(tree, training=False)
         if list(known) in ([None], wanted[:1]):
@@ -165,6 +171,24 @@ def _tensor_arguments(model: keras.Model) -> tuple[list[str], list[str]]:
     return [p.name for p in parameters], [p.name for p in parameters if p.default is p.empty]
 
 
+def _name_of(model: keras.Model, kind: object) -> str | None:
+    """The name of the parameter of `call` of a kind, such as `inputs` in `call(self, *inputs)`; None if it has none."""
+    return next((p.name for p in inspect.signature(model.call).parameters.values() if p.kind is kind), None)
+
+
+def _takes_keywords(model: keras.Model, required: list[str], known: Mapping[Any, Tree]) -> bool:
+    """Whether known inputs are arguments of a `call` with `**keywords`, and not one dict for its first argument."""
+    return _name_of(model, inspect.Parameter.VAR_KEYWORD) is not None and set(required) <= set(known)
+
+
+def _call_with(model: keras.Model, variadic: str, arguments: Mapping[str, Tree]) -> Tree:
+    """Call a model with its arguments by name. Those before `*variadic` have to be positional."""
+    parameters = list(inspect.signature(model.call).parameters)
+    before = [name for name in parameters[: parameters.index(variadic)] if name in arguments]
+    keywords = {name: value for name, value in arguments.items() if name not in (*before, variadic)}
+    return model(*(arguments[name] for name in before), *arguments[variadic], **keywords, training=False)
+
+
 def _output_layers(model: keras.Model) -> list[str | None]:
     """The name of the layer of each output; None if Keras generated it."""
     import keras
@@ -194,4 +218,7 @@ def _build(model: keras.Model, invoke: Callable[[Tree], Tree], tree: Tree) -> No
     try:
         invoke(tree)
     except Exception as error:
-        raise ExportError(f"the model {model.name!r} fails on its `samples`: {error_text.one_line(error)}") from error
+        raise ExportError(
+            f"the model {model.name!r} fails on its `samples`: {error_text.one_line(error)}",
+            hint=error_text.tracing_hint(error),
+        ) from error

@@ -50,9 +50,12 @@ def recorded_inputs(layer: object) -> Inputs | None:
 def _inputs(layer: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Inputs:  # noqa: ANN401 - a layer
     import keras
 
-    arguments = inspect.signature(layer.call).bind(*args, **{k: v for k, v in kwargs.items() if k != "training"})
+    signature = inspect.signature(layer.call)
+    arguments = signature.bind(*args, **{k: v for k, v in kwargs.items() if k != "training"}).arguments
+    keywords = next((name for name, p in signature.parameters.items() if p.kind is p.VAR_KEYWORD), None)
+    arguments.update(arguments.pop(keywords, {}))  # those of `**keywords` have names of their own
     kept = {}
-    for name, value in arguments.arguments.items():
+    for name, value in arguments.items():
         leaves = keras.tree.flatten(value)
         if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
             kept[name] = keras.tree.map_structure(lambda leaf: _spec(leaf, layer), value)
