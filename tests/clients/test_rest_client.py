@@ -209,7 +209,7 @@ def test_an_answer_that_is_no_prediction_is_an_error(status: int, body: bytes, e
 
 
 def test_metadata_reads_as_over_grpc() -> None:
-    """Unset and unknown shapes, TF1 references and sparse tensors give the same specs as the messages themselves."""
+    """Unset and unknown shapes, TF1 references, sparse and ragged tensors give the same specs as the messages themselves."""
     definitions = protos.SignatureDefMap()
     signature = definitions.signature_def["serving_default"]
     signature.inputs["unset"].MergeFrom(protos.TensorInfo(name="a:0", dtype="DT_FLOAT_REF"))
@@ -224,6 +224,10 @@ def test_metadata_reads_as_over_grpc() -> None:
     sparse.coo_sparse.values_tensor_name = "d:0"
     for size in (-1, 7):
         sparse.tensor_shape.dim.add(size=size)
+    ragged = signature.outputs["ragged"].composite_tensor
+    ragged.type_spec.type_spec_class = ragged.type_spec.RAGGED_TENSOR_SPEC
+    ragged.components.add(name="e:0", dtype="DT_STRING")
+    ragged.components.add(name="f:0", dtype="DT_INT64")
     document = json_format.MessageToDict(
         definitions, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
     )
@@ -239,7 +243,10 @@ def test_metadata_reads_as_over_grpc() -> None:
         ("unknown", "string", None),
         ("unset", "float32", None),
     ]
-    assert [(spec.shape_text, spec.encoding) for spec in found.outputs] == [("[batch, 7] (sparse)", "sparse")]
+    assert [(spec.dtype, spec.shape_text) for spec in found.outputs] == [
+        ("string", "unknown rank (ragged)"),
+        ("int64", "[batch, 7] (sparse)"),
+    ]
 
 
 @pytest.mark.parametrize(

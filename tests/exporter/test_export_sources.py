@@ -162,6 +162,7 @@ def test_directory_of_versions_needs_the_choice_of_one(export: Export) -> None:
         ("a = 1\nb = a / 0", "net.py", (1, "net.py:2: ZeroDivisionError: division by zero")),
         ("def build_model():\n  return [][1]", "net.py", (1, "net.py:2: build_model() failed: IndexError: list index out of range")),
         ("class Odd(BaseException): pass\nraise Odd(1)", "net.py", (1, "net.py:2: Odd: 1")),
+        ("class Odd(Exception):\n  def __str__(self): return 1\nraise Odd", "net.py", (1, "net.py:3: Odd")),
         ("import sys\nsys.exit('no data')", "net.py", (1, "net.py:2: the file exited with SystemExit: no data")),
         ("import no_such_module", "net.py", (1, "net.py:1: ModuleNotFoundError: No module named 'no_such_module'")),
         ("x = 1", "net.py", (2, "net.py defines neither `model` nor `build_model()`")),

@@ -110,6 +110,27 @@ def test_ragged_and_sparse_outputs_are_refused_with_their_dense_parts(export: Ex
     assert hint.startswith("hint: return ")
 
 
+def test_extension_type_as_output_is_refused(export: Export) -> None:
+    """It names the class."""
+    code = """
+        import tensorflow as tf
+        class Scores(tf.experimental.ExtensionType):
+            low: tf.Tensor
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def model(x):
+            return {"scores": Scores(x)}
+    """
+    result = export(code)
+
+    assert (result.code, result.last_words) == (
+        1,
+        [
+            "error: signature serving_default returns a Scores (output 'scores'): a server returns dense tensors only",
+            "hint: return the tensors that it is made of, as a dict of tensors by name",
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     ("output", "error"),
     [

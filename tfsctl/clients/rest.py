@@ -291,14 +291,21 @@ def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
 
 def _spec(name: str, info: Mapping[str, Any]) -> TensorSpec:
     """One TensorInfo in JSON. TensorFlow Serving omits messages that are not set, such as an unknown shape."""
-    encoding: Encoding = "sparse" if "coo_sparse" in info else "composite" if "composite_tensor" in info else "dense"
+    encoding: Encoding = "sparse" if "coo_sparse" in info else "dense"
+    dtype = str(info["dtype"])
+    if "composite_tensor" in info:
+        composite = info["composite_tensor"]
+        ragged = composite.get("type_spec", {}).get("type_spec_class") == "RAGGED_TENSOR_SPEC"
+        encoding = "ragged" if ragged else "composite"
+        if dtype == "DT_INVALID" and composite.get("components"):
+            dtype = str(composite["components"][0]["dtype"])  # the values are the first component
     shape: Shape | None = None
     if "tensor_shape" in info and not info["tensor_shape"]["unknown_rank"]:
         sizes = [int(dim["size"]) for dim in info["tensor_shape"]["dim"]]
         shape = tuple(None if size < 0 else size for size in sizes)
     return TensorSpec(
         name=name,
-        dtype=dtypes.name_of_enum(str(info["dtype"])),
+        dtype=dtypes.name_of_enum(dtype),
         shape=shape,
         tensor=info["name"] if encoding == "dense" else "",
         encoding=encoding,

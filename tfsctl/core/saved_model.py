@@ -5,7 +5,7 @@ Format: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,17 @@ def read_meta_graph(directory: Path) -> protos.MetaGraphDef:
         default=None,
     )
     if graph is None:
-        found = ", ".join("{" + ", ".join(g.meta_info_def.tags) + "}" for g in graphs) or "none"
-        raise ModelUnreadable(f"{file} has no graph tagged {SERVE_TAG!r} (its tag sets: {found})")
+        found = ", ".join("{" + ", ".join(g.meta_info_def.tags) + "}" for g in graphs)
+        raise ModelUnreadable(
+            f"{file} has no graph tagged {SERVE_TAG!r} (its tag sets: {found})",
+            hint=tags_hint(directory, graphs[0].meta_info_def.tags),
+        )
     return graph
+
+
+def tags_hint(directory: Path, tags: Iterable[str]) -> str:
+    """How to export a graph that has other tags than `serve` alone."""
+    return f"write a Python file with `model = tf.saved_model.load({str(directory)!r}, tags={list(tags)})`, and export that"
 
 
 def _parse(raw: bytes, file: Path) -> protos.SavedModel:
@@ -118,7 +126,13 @@ def _spec(name: str, info: protos.TensorInfo) -> TensorSpec:
     shape: Shape | None = None
     if info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank:
         shape = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim)
-    encoding: Encoding = (
-        "sparse" if info.HasField("coo_sparse") else "composite" if info.HasField("composite_tensor") else "dense"
-    )
-    return TensorSpec(name=name, dtype=dtypes.name_of(info.dtype), shape=shape, tensor=info.name, encoding=encoding)
+    encoding: Encoding = "sparse" if info.HasField("coo_sparse") else "dense"
+    dtype = info.dtype
+    if info.HasField("composite_tensor"):
+        composite = info.composite_tensor
+        ragged = composite.type_spec.type_spec_class == composite.type_spec.RAGGED_TENSOR_SPEC
+        encoding = "ragged" if ragged else "composite"
+        dtype = dtype or next(
+            (part.dtype for part in composite.components), dtype
+        )  # the values are the first component
+    return TensorSpec(name=name, dtype=dtypes.name_of(dtype), shape=shape, tensor=info.name, encoding=encoding)

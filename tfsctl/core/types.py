@@ -20,7 +20,7 @@ Json = Any
 
 State = Literal["UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Shape = tuple[int | None, ...]
-Encoding = Literal["dense", "sparse", "composite"]
+Encoding = Literal["dense", "sparse", "ragged", "composite"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ SERVER_ERRORS = (
     KnownError(
         r"Could not find meta graph def matching supplied tags: \{ (?P<tags>[^}]*) \}",
         "the SavedModel has no graph tagged {tags}",
-        "tfsctl export PATH writes a version with the tag `serve`; --saved_model_tags chooses another tag",
+        "write a Python file with `model = tf.saved_model.load(PATH, tags=[...])`, with the tags that it has, and export that",
     ),
     KnownError(
         r"Could not find SavedModel \.pb or \.pbtxt at supplied (?:export directory path|path): (?P<path>\S+)",

@@ -100,6 +100,8 @@ def export_model(
 
 def _export_to(base: Path, request: _ExportRequest) -> ExportedModel:
     """Export a version to the model directory `base`, which is a temporary one if the version is uploaded."""
+    from tfsctl.exporter.sources.saved_model_files import check_saved_model
+
     source, warmup = request.source, request.warmup
     if warmup not in (None, AUTO):
         warmup = Path(warmup).absolute()  # the user's file may change the working directory
@@ -107,7 +109,7 @@ def _export_to(base: Path, request: _ExportRequest) -> ExportedModel:
             raise NotFound(f"there is no file {warmup}", hint='--warmup takes a file, or "auto"')
     if source.kind == "saved_model":
         if not (source.path / SAVED_MODEL_TEXT_FILE).is_file():
-            read_saved_model(source.path)
+            check_saved_model(source.path)
         if source.path.resolve() in (base.resolve(), *base.resolve().parents):
             raise InvalidInput(
                 f"the versions of the model would lie inside the model itself: {base}",

@@ -36,6 +36,10 @@ from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.trials import Trial, trials
 
 _TIMED_RUNS, _TIMING_S = 3, 0.1
+_PYTHON_FILE_HINT = (
+    "write a Python file that loads it with tf.saved_model.load and defines `model`, a tf.function with an "
+    "input_signature that takes and returns dense tensors, and export that"
+)
 # TensorFlow errors that no other input would avoid: the version itself is broken.
 _BROKEN_STATUSES = {"ABORTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"}
 _BROKEN_MESSAGES = ("No OpKernel was registered", "Op type not registered")
@@ -70,7 +74,11 @@ def verify(
     Raises ExportError if a server cannot load the version or run a signature, or the outputs differ from the source's.
     """
     if not signatures:
-        raise ExportError("the model has no signatures, so a server could not answer requests")
+        raise ExportError("the model has no signatures, so a server could not answer requests", hint=_PYTHON_FILE_HINT)
+    uncallable = {name: reason for name, one in signatures.items() if (reason := _why_uncallable(one))}
+    if len(uncallable) == len(signatures):
+        name, reason = next(iter(uncallable.items()))
+        raise ExportError(f"no signature can be called with predict: {name}: {reason}", hint=_PYTHON_FILE_HINT)
     meta_graph = read_meta_graph(directory)
     graphs = {name: signature_graph(meta_graph, name) for name in signatures}
     for name, graph in graphs.items():
@@ -103,14 +111,23 @@ def _refuse_python(name: str, graph: SignatureGraph) -> None:
         )
 
 
+def _why_uncallable(signature: Signature) -> str:
+    """Why no predict request can call a signature; empty if one can."""
+    if not signature.outputs:
+        return "it has no outputs"
+    not_dense = [spec for spec in (*signature.inputs, *signature.outputs) if spec.encoding != "dense"]
+    if not not_dense:
+        return ""
+    names = ", ".join(f"{spec.name} is a {spec.encoding} tensor" for spec in not_dense)
+    return f"{names}, and requests and responses hold dense tensors"
+
+
 def _check(
     signature: Signature, graph: SignatureGraph, process: SessionProcess, reference: Run | None, samples: Samples | None
 ) -> SignatureCheck:
-    not_dense = [spec for spec in (*signature.inputs, *signature.outputs) if spec.encoding != "dense"]
-    if not_dense:
-        names = ", ".join(f"{spec.name} is a {spec.encoding} tensor" for spec in not_dense)
-        note = f"it cannot be called with predict: {names}, and requests and responses hold dense tensors"
-        return SignatureCheck(signature.name, "none", notes=(note,))
+    reason = _why_uncallable(signature)
+    if reason:
+        return SignatureCheck(signature.name, "none", notes=(f"it cannot be called with predict: {reason}",))
     return _SignatureChecker(signature, graph, process, reference).check(samples)
 
 

@@ -45,7 +45,10 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
     except TfsctlError:
         raise
     except Exception as error:
-        raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
+        raise ExportError(
+            f"signature {signature.name} cannot be traced: {error_text.one_line(error)}",
+            hint=error_text.tracing_hint(error),
+        ) from error
     missing = [name for name, output in outputs.items() if output is None]
     if len(missing) == len(outputs):
         raise ExportError(
@@ -55,14 +58,15 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
     if missing:
         raise ExportError(
             f"signature {signature.name} returns None as the output {missing[0]!r}",
-            hint="leave it out of the dict that the function returns",
+            hint="leave it out of what the function returns",
         )
     for name, output in outputs.items():
-        kind = type(output).__name__.removesuffix("Spec")
-        if kind in _DENSE_HINTS:
+        spec: Any = output if isinstance(output, tf.TypeSpec) else tf.type_spec_from_value(output)
+        if not isinstance(spec, tf.TensorSpec):
+            kind = spec.value_type.__name__
             raise ExportError(
                 f"signature {signature.name} returns a {kind} (output {name!r}): a server returns dense tensors only",
-                hint=_DENSE_HINTS[kind],
+                hint=_DENSE_HINTS.get(kind, "return the tensors that it is made of, as a dict of tensors by name"),
             )
         if getattr(output, "dtype", None) in (tf.resource, tf.variant):
             raise ExportError(

@@ -64,6 +64,15 @@ def test_file_runs_as_with_python_and_its_arguments(export: Export, code: str, o
             (1, "net.py:2: the file exited with SystemExit: 2"),
             "--arg NAME=VALUE passes --NAME=VALUE to the file",
         ),
+        (
+            "from absl import flags\nflags.DEFINE_integer('units', 2, 'Size.')\ndef build_model(): flags.FLAGS.units",
+            (
+                1,
+                "net.py:3: build_model() failed: UnparsedFlagAccessError: "
+                "Trying to access flag --units before flags were parsed.",
+            ),
+            "call absl.flags.FLAGS(sys.argv) in the file",
+        ),
         ("def build_model(depth): pass", (2, "net.py: build_model() requires arguments: depth"), "--arg depth=VALUE"),
         (
             "def model(x): return x",
@@ -178,6 +187,81 @@ def test_fields_of_a_named_tuple_name_the_outputs(export: Export) -> None:
     )
 
     assert exported.names == (["x"], ["deviation", "mean"])
+
+
+def test_fields_of_a_dataclass_name_the_outputs(export: Export) -> None:
+    """As the outputs of a Keras model. A tf.function cannot return a dataclass, and the hint says what it can."""
+    code = """
+        import dataclasses
+        import keras
+        import tensorflow as tf
+        @dataclasses.dataclass
+        class Scores:
+            low: object
+            high: object
+        class Net(keras.Model):
+            def call(self, x):
+                return Scores(x - 1, x + 1)
+        model, samples = Net(), [[1.0], [2.0]]
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def score(x):
+            return Scores(x - 1, x + 1)
+    """
+    exported = export(code, "--json")
+    refused = export.source("net.py:score")
+
+    assert exported.names == (["x"], ["high", "low"])
+    assert refused.code == 1
+    assert refused.last_words[1] == "hint: return a tensor, or a dict of tensors whose keys are texts"
+
+
+def test_data_next_to_a_file_of_another_folder_is_found_there(export: Export) -> None:
+    """The working directory is that of the command, as with `python FILE`; the hint says where to run it."""
+    (export.folder / "train set").mkdir()
+    (export.folder / "train set" / "rows.csv").write_text("1,2")
+    result = export("open('rows.csv')", file="train set/net.py")
+
+    assert result.code == 1
+    assert result.last_words[0].endswith("net.py:1: FileNotFoundError: [Errno 2] No such file or directory: 'rows.csv'")
+    assert result.last_words[1] == (
+        f"hint: rows.csv is in the folder of the file: cd '{export.folder}/train set', and run tfsctl export there"
+    )
+
+
+@pytest.mark.parametrize("stream", ["open('net.log', 'w')", "sys.stderr"])
+def test_file_may_replace_and_close_the_standard_streams(export: Export, stream: str) -> None:
+    """The messages of the export go where they went before."""
+    result = export(
+        f"""
+        import sys
+        import keras
+        def build_model():
+            sys.stdout = sys.stderr = {stream}
+            sys.stderr.close()
+            return {DENSE.format(4)}
+        """,
+        "--json",
+    )
+
+    assert result.code == 0
+    assert result.document["signatures"]["serving_default"]["outputs"]["y"]["shape"] == [None, 4]
+
+
+@pytest.mark.parametrize("values", ["x.numpy()", "np.array(x)", "x if tf.reduce_sum(x) > 0 else -x"])
+def test_model_that_reads_values_of_tensors_in_python_is_refused_with_a_hint(export: Export, values: str) -> None:
+    """Such a model works in Python only."""
+    result = export(
+        f"""
+        import keras, numpy as np, tensorflow as tf
+        class Net(keras.Model):
+            def call(self, x):
+                return {values}
+        model, samples = Net(), [[1.0], [2.0]]
+        """
+    )
+
+    assert result.code == 1
+    assert result.last_words[1].startswith("hint: compute with TensorFlow or keras.ops operations only: ")
 
 
 def test_file_that_turns_off_eager_execution_is_refused(with_tensorflow: ForkServer, tmp_path: Path) -> None:

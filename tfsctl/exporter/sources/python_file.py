@@ -10,6 +10,7 @@ import ast
 import contextlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ def run_file(file: Path, arguments: Sequence[str] = (), *, wanted: Sequence[str]
     sys.path.append(str(parent))
     sys.argv = [str(file), *arguments]
     try:
-        _execute(file, module, wanted)
+        with _streams_kept():
+            _execute(file, module, wanted)
         yield module
     finally:
         os.chdir(working_directory)
@@ -91,12 +93,14 @@ def find_model(
     keywords = keywords or {}
     _refuse_arguments(found, file, name, keywords)
     try:
-        return found(**keywords)
+        with _streams_kept():
+            return found(**keywords)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also a SystemExit, and classes of the user's
         raise ExportError(
-            f"{error_text.source_location(error, file)}: {name}() failed: {error_text.one_line(error)}"
+            f"{error_text.source_location(error, file)}: {name}() failed: {error_text.one_line(error)}",
+            hint=_hint_for(error, file),
         ) from error
 
 
@@ -121,7 +125,33 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a class of the user's may be no Exception
-        raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
+        raise ExportError(
+            f"{error_text.source_location(error, file)}: {error_text.one_line(error)}", hint=_hint_for(error, file)
+        ) from error
+
+
+def _hint_for(error: BaseException, file: Path) -> str:
+    if type(error).__name__ == "UnparsedFlagAccessError":
+        return "call absl.flags.FLAGS(sys.argv) in the file, before it reads a flag"
+    missing = error.filename if isinstance(error, FileNotFoundError) else None
+    if isinstance(missing, str) and not os.path.isabs(missing) and (file.parent / missing).exists():
+        return (
+            f"{missing} is in the folder of the file: cd {shlex.quote(str(file.parent))}, and run tfsctl export there"
+        )
+    return ""
+
+
+@contextlib.contextmanager
+def _streams_kept() -> Iterator[None]:
+    """Undo what a user's code does to `sys.stdout` and `sys.stderr`: it may write to a log file, and close it."""
+    streams = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = (
+            open(os.devnull, "w", encoding="utf-8") if stream.closed else stream  # noqa: SIM115 - until the process ends
+            for stream in streams
+        )
 
 
 def _is_new_sibling(name: str, before: set[str], folder: Path, package: str) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from tfsctl.core import protos
 from tfsctl.core.inference import METHOD_NAMES
 from tfsctl.core.model_dir import copy_directory
-from tfsctl.core.saved_model import SAVED_MODEL_FILE, SERVE_TAG, read_meta_graph
-from tfsctl.errors import ExportError
+from tfsctl.core.saved_model import SAVED_MODEL_FILE, SERVE_TAG, read_meta_graph, tags_hint
+from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter.export_signature import ExportSignature
 from tfsctl.exporter.sources.model_source import SAVED_MODEL_TEXT_FILE
 
@@ -32,6 +32,16 @@ def copy_saved_model(source: Path, directory: Path) -> None:
         parsed = _parse(text_file.read_bytes(), source / SAVED_MODEL_TEXT_FILE)
         (directory / SAVED_MODEL_FILE).write_bytes(parsed.SerializeToString(deterministic=True))
     text_file.unlink()
+
+
+def check_saved_model(source: Path) -> None:
+    """Raise InvalidInput if no graph is tagged `serve` alone: servers load no other. Raises as `read_meta_graph` does."""
+    tags = read_meta_graph(source).meta_info_def.tags
+    if list(tags) != [SERVE_TAG]:
+        raise InvalidInput(
+            f"{source} has no graph tagged {SERVE_TAG!r} alone, which servers load: its tags are {', '.join(tags)}",
+            hint=tags_hint(source, tags),
+        )
 
 
 def with_method_names(signatures: Iterable[ExportSignature], source: Path) -> tuple[ExportSignature, ...]:

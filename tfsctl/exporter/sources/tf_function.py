@@ -59,7 +59,10 @@ def signature_of(
         (leaf for _, leaf in leaves if isinstance(leaf, tf.TypeSpec) and not isinstance(leaf, tf.TensorSpec)), None
     )
     if other is not None:
-        raise ExportError(f"signature {name!r} takes a {type(other).__name__}: a signature takes dense tensors only")
+        raise ExportError(
+            f"signature {name!r} takes a {type(other).__name__}: a signature takes dense tensors only",
+            hint="take the tensors that it is made of, such as values and row lengths for tf.RaggedTensor.from_row_lengths",
+        )
     candidates = [naming.from_path(path[2:] if path[0] == 0 else path[1:]) or leaf.name for path, leaf in specs]
     names = naming.input_names(candidates, keep_generated=keep_generated_names)
     inputs = tuple(
@@ -112,7 +115,10 @@ def _traced(function: TfFunction, samples: Samples | None, name: str) -> Concret
         try:
             return function.get_concrete_function()
         except Exception as error:
-            raise ExportError(f"signature {name!r} cannot be traced: {error_text.one_line(error)}") from error
+            raise ExportError(
+                f"signature {name!r} cannot be traced: {error_text.one_line(error)}",
+                hint=error_text.tracing_hint(error),
+            ) from error
     if samples is None:
         return None
     specs: dict[Any, Any] = {
@@ -122,4 +128,7 @@ def _traced(function: TfFunction, samples: Samples | None, name: str) -> Concret
     try:
         return function.get_concrete_function(specs[None]) if None in specs else function.get_concrete_function(**specs)
     except Exception as error:
-        raise ExportError(f"signature {name!r} fails on its `samples`: {error_text.one_line(error)}") from error
+        raise ExportError(
+            f"signature {name!r} fails on its `samples`: {error_text.one_line(error)}",
+            hint=error_text.tracing_hint(error),
+        ) from error
