@@ -111,5 +111,5 @@ def _predict(servable: Servable, request: protos.PredictRequest) -> None:
         except InvalidInput:
             raise invalid_argument(f"tensor parsing error: {alias}") from None
     feeds = feeds_for(bound, inputs)
-    check_shapes(bound, inputs)
+    check_shapes(bound, feeds)
     servable.run_now(feeds, fetches_for(bound, request.output_filter))

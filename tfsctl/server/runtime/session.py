@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes as c
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from tfsctl.core import dtypes, protos
+from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.dtypes import DType
+from tfsctl.errors import InvalidInput
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.process import memory
 from tfsctl.server.runtime import capi, op_libraries
@@ -61,6 +62,8 @@ class BoundSignature:
     """All outputs."""
     ranks: Mapping[str, int]
     """The ranks of inputs which a request must keep to, as another rank ends the process."""
+    defaults: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    """The values of inputs that a gRPC request may leave out; None for a TensorProto that is not valid."""
 
 
 class _RunArguments:
@@ -200,7 +203,9 @@ class Session:
                 for infos in (definition.inputs, definition.outputs)
             )
             kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
-            bound = self.bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()), ranks)
+            fetches = tuple(outputs.values())
+            defaults = {alias: _default_array(proto) for alias, proto in definition.defaults.items()}
+            bound = self.bound[name] = BoundSignature(inputs, outputs, kinds, fetches, ranks, defaults)
         return bound
 
     def _ranks(self, definition: protos.SignatureDef) -> dict[str, int]:
@@ -334,6 +339,13 @@ class Session:
             self._run_arguments.clear()
         self._run_arguments[(len(feeds), *feeds, *fetches)] = arguments
         return arguments
+
+
+def _default_array(proto: protos.TensorProto) -> np.ndarray | None:
+    try:
+        return tensors.from_proto(proto)
+    except InvalidInput:
+        return None
 
 
 def _parse_tensor_name(name: str) -> tuple[str, int]:

@@ -111,7 +111,7 @@ class Service:
             bound = self.bound_signature(servable, signature)
         fetches = fetches_for(bound, output_filter) if output_filter else bound.fetches
         feeds = feeds_for(bound, inputs)
-        check_shapes(bound, inputs)
+        check_shapes(bound, feeds)
         return feeds, fetches
 
     def bound_signature(self, servable: Servable, signature: str) -> BoundSignature:
