@@ -173,6 +173,9 @@ def _left_running() -> Iterator[None]:
 def run_cli(monkeypatch: pytest.MonkeyPatch) -> RunCli:
     """Call `tfsctl.cli.main` in-process. Without `stdin` a terminal is there, on which nothing is typed."""
     from tfsctl.cli import main
+    from tfsctl.cli.output import terminal
+
+    monkeypatch.setattr(terminal, "verbose", False)  # what --verbose sets ends with the test
 
     def run(*args: object, stdin: str | bytes | None = None) -> Result:
         typed = stdin.encode() if isinstance(stdin, str) else stdin
