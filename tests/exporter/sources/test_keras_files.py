@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as package_version
 from importlib.util import find_spec
 
 import numpy as np
@@ -181,3 +182,56 @@ def test_python_file_may_define_a_tf_keras_model(export: Export) -> None:
     )
 
     assert answer(export, "net.py") == [[3.0]]
+
+
+@needs_tf_keras
+def test_subclassed_tf_keras_model_has_the_inputs_of_its_call(export: Export) -> None:
+    """By the names of the arguments."""
+    exported = export(
+        """
+        import numpy as np, tf_keras
+        class Net(tf_keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = tf_keras.layers.Dense(1)
+            def call(self, user, item):
+                return self.dense(user + item)
+        model = Net()
+        model(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
+        """,
+        "--json",
+    )
+
+    assert exported.names == (["item", "user"], ["outputs"])
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (
+            ("config.json", b'"units": 1', b'"units": 1, "new": 2'),
+            "save the model again with Keras {}: Keras 9.9.9 wrote",
+        ),
+        (("metadata.json", b"9.9.9", b"[]"), "the file may be incomplete: save the model again with model.save(...)"),
+    ],
+)
+def test_file_that_keras_cannot_load_has_a_hint_that_helps(
+    export: Export, change: tuple[str, bytes, bytes], hint: str
+) -> None:
+    """Loading it in a Python file would fail in the same way."""
+    export(
+        f"""
+        import keras, re, zipfile
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save("whole.keras")
+        name, old, new = {change}
+        with zipfile.ZipFile("whole.keras") as whole, zipfile.ZipFile("odd.keras", "w") as odd:
+            for member in whole.namelist():
+                if not member.startswith("model.weights") or name == "config.json":
+                    data = re.sub(rb'(keras_version": )"[^"]*"', rb'\\1"9.9.9"', whole.read(member))
+                    odd.writestr(member, data.replace(old, new) if member == name else data)
+        """
+    )
+    refused = export.source("odd.keras")
+
+    assert refused.code == 1
+    assert refused.last_words[1].startswith(f"hint: {hint.format(package_version('keras'))}")

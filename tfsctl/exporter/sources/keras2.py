@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +25,12 @@ def is_keras2_model(value: object) -> bool:
 
 def keras2_version(path: Path) -> str | None:
     """The version of Keras 2 that wrote a .h5 or .keras file; None if another version did, or it is unknown."""
+    version = file_version(path)
+    return version if version is not None and version.startswith("2.") else None
+
+
+def file_version(path: Path) -> str | None:
+    """The version of Keras that wrote a .h5 or .keras file; None if it is unknown."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -36,7 +43,7 @@ def keras2_version(path: Path) -> str | None:
     except (OSError, RecursionError, ValueError, KeyError, TypeError):
         return None
     text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
-    return text if text.startswith("2.") else None
+    return text if re.fullmatch(r"[\w.+-]{1,40}", text) else None
 
 
 def load_keras2(
@@ -82,4 +89,7 @@ def load_hint(error: BaseException, path: Path, package: str) -> str:
         return _LAMBDA_HINT.format(path=path)
     if "Could not locate" in text or "Unknown layer" in text or "custom" in text:
         return f"tfsctl export {path} --custom-objects FILE.py, with the file or module that defines the class"
-    return f"write a Python file with `model = {package}.models.load_model({path.name!r})`, and export that"
+    version, installed = file_version(path), package_version(package.replace("_", "-"))
+    if version in (None, installed):
+        return "the file may be incomplete: save the model again with model.save(...)"
+    return f"save the model again with Keras {installed}: Keras {version} wrote the file"

@@ -7,7 +7,7 @@ only called on two rows, or trained in batches of 32, takes any number of rows.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import dtypes
@@ -63,7 +63,7 @@ def _inputs_and_call(
     """The inputs of a model as a tree of KerasTensors, a function that calls it with such a tree, and notes."""
     import keras
 
-    if hasattr(model, "output_names"):  # a functional model
+    if _is_functional(model):
         return model.input, lambda tree: model(tree, training=False), ()
     if isinstance(model, keras.Sequential) and model.built:
         (tensor,) = model.inputs
@@ -78,12 +78,12 @@ def _inputs_and_call(
     else:
         known, notes = _built_with(model)
     wanted, required = _tensor_arguments(model)
+    given: Collection[str | None]
     variadic = _name_of(model, inspect.Parameter.VAR_POSITIONAL)
     if samples is None and variadic is not None and variadic in known:
         given, tree, invoke = list(known), known, lambda tree: _call_with(model, str(variadic), tree)
-    elif (
-        not wanted and variadic is not None and None not in known
-    ):  # `call(self, *inputs)` takes the columns in their order
+    elif not wanted and variadic is not None and None not in known:
+        # `call(self, *inputs)` takes the columns of `samples` in their order
         given, tree, invoke = list(known), known, lambda tree: model(*tree.values(), training=False)
     elif len(known) > 1 and (set(known) <= set(wanted) or _takes_keywords(model, required, known)):
         given, tree, invoke = list(known), known, lambda tree: model(**tree, training=False)
@@ -101,6 +101,12 @@ def _inputs_and_call(
             hint=_hint_for((missing if known else required) or wanted),
         )
     return tree, invoke, notes
+
+
+def _is_functional(model: keras.Model) -> bool:
+    """Whether a model declares its inputs and outputs. In tf_keras, every model has `output_names`."""
+    is_functional: bool = getattr(model, "_is_graph_network", hasattr(model, "output_names"))
+    return is_functional
 
 
 def _declares_batch(model: keras.Sequential) -> bool:
@@ -146,6 +152,7 @@ def _built_with(model: keras.Model) -> tuple[dict[str | None, Tree], tuple[str, 
     """The inputs a subclassed model was built with, by argument of its `call`, and notes."""
     import keras
 
+    dtype = getattr(model, "input_dtype", "float32")  # tf_keras has none
     config = model.get_build_config() or {}
     shapes = config.get("shapes_dict") or ({None: config["input_shape"]} if config.get("input_shape") else {})
 
@@ -153,10 +160,10 @@ def _built_with(model: keras.Model) -> tuple[dict[str | None, Tree], tuple[str, 
         if isinstance(shape, Mapping):
             return {name: tree(inner) for name, inner in shape.items()}
         if all(dim is None or isinstance(dim, int) for dim in shape):
-            return keras.KerasTensor((None, *shape[1:]), model.input_dtype)
+            return keras.KerasTensor((None, *shape[1:]), dtype)
         return [tree(inner) for inner in shape]
 
-    note = f"the model does not declare the dtype of its inputs: {model.input_dtype} is assumed; define `samples` to set it"
+    note = f"the model does not declare the dtype of its inputs: {dtype} is assumed; define `samples` to set it"
     return {name and name.removesuffix("_shape"): tree(shape) for name, shape in shapes.items()}, (note,)
 
 
@@ -193,7 +200,7 @@ def _output_layers(model: keras.Model) -> list[str | None]:
     """The name of the layer of each output; None if Keras generated it."""
     import keras
 
-    if hasattr(model, "output_names"):
+    if _is_functional(model):
         nodes = getattr(model, "operations", model.layers)  # Keras 2 names outputs by layers only
         operations = {operation.name: operation for operation in nodes}
         layers = [operations[name] for name in model.output_names]

@@ -40,7 +40,13 @@ def record_calls() -> Iterator[None]:
 
 
 def recorded_inputs(layer: object) -> Inputs | None:
-    """The inputs of the last recorded call of a layer or model; None if there was none."""
+    """The inputs of the last recorded call of a layer or model; None if there was none.
+
+    A tf_keras model keeps those of its first call itself.
+    """
+    spec = layer.save_spec() if hasattr(layer, "save_spec") else None
+    if spec is not None:
+        return _inputs(layer, *spec)
     try:
         return _recorded.get(layer)
     except TypeError:  # not hashable
@@ -52,7 +58,7 @@ def _inputs(layer: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) 
 
     signature = inspect.signature(layer.call)
     arguments = signature.bind(*args, **{k: v for k, v in kwargs.items() if k != "training"}).arguments
-    keywords = next((name for name, p in signature.parameters.items() if p.kind is p.VAR_KEYWORD), None)
+    keywords = next((name for name, p in signature.parameters.items() if p.kind is p.VAR_KEYWORD), "")
     arguments.update(arguments.pop(keywords, {}))  # those of `**keywords` have names of their own
     kept = {}
     for name, value in arguments.items():
@@ -67,5 +73,5 @@ def _spec(leaf: Any, layer: Any) -> object:  # noqa: ANN401 - an array or tensor
 
     dtype = keras.backend.standardize_dtype(leaf.dtype) if leaf.dtype != object else "string"
     if "float" in dtype:  # Keras converts floating-point inputs to the layer's own type
-        dtype = layer.input_dtype
+        dtype = getattr(layer, "input_dtype", dtype)  # tf_keras has none
     return keras.KerasTensor((None, *tuple(leaf.shape)[1:]), dtype)
