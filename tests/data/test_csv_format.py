@@ -222,6 +222,8 @@ def test_a_large_file_in_another_encoding(tmp_path: Path) -> None:
         (b"text\ncaf\xe9\n", None, r"t\.csv row 1: text is not UTF-8 text", "--encoding cp1252"),
         (b"caf\xe9\n1\n", None, r"the header of t\.csv is not UTF-8 text", "--encoding cp1252"),
         ("text\na\n".encode("utf-16-le"), None, r"the header of t\.csv is not UTF-8 text", "--encoding utf-16-le"),
+        ("text\na\n".encode("utf-16-be"), None, r"the header of t\.csv is not UTF-8 text", "--encoding utf-16-be"),
+        (b'text\n"a\nb\n', None, r"t\.csv row 1: line 3: a quotation mark is not closed", "--on-error skip"),
         (b"text\na\n\x81\n", "cp1252", r"t\.csv line 3 is not cp1252 text \(byte 0x81\)", "--encoding"),
         (b"text\na\n\x93quoted\x94\n", "latin-1", r"t\.csv line 3 has the byte 0x93, a control", "--encoding cp1252"),
         (b"text\ncaf\xe9\n", "utf-8", r"t\.csv line 2 is not utf-8 text \(byte 0xe9\)", "--encoding"),

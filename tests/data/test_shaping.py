@@ -183,6 +183,26 @@ def test_a_column_that_is_missing_is_named(tmp_path: Path, renamed: dict[str, st
 
 
 @pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("AREA,City", "--column area=AREA --column city=City names the ones to take"),
+        ("Sea area,city", "--column area='Sea area' names the one to take"),
+        ("size,town", "--column area=COLUMN --column city=COLUMN names the ones to take"),
+        ("120,Bern", "if the first line is a row, add --no-header --column area=1 --column city=2"),
+        ("1,Bern", "if the first line is a row, add --no-header --column area=1 --column city=2"),
+        ("1,2", "--column area=1 --column city=2 names the columns"),
+        ("120,Bern,x", "add --no-header if the first line is a row; --column area=COLUMN --column city=COLUMN names"),
+    ],
+)
+def test_the_hint_names_all_columns(tmp_path: Path, header: str, hint: str) -> None:
+    """Following it does not lead to the same error about the next input."""
+    wanted = signature(area=("float32", (None,)), city=("string", (None,)))
+    with pytest.raises(InvalidInput, match="no column 'area'") as raised:
+        batches(written(tmp_path / "x.csv", header, "1,Bern"), wanted)
+    assert raised.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
     ("array", "dtype", "wanted"),
     [
         (np.array([1.0, 2.0]), "int32", [1, 2]),

@@ -199,7 +199,7 @@ def test_a_missing_column_and_a_number_as_a_name(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("50,Paris\n40,Lyon\n")
     with pytest.raises(InvalidInput, match="no column 'area'") as refused:
         read(tmp_path / "rows.csv", PAIRS)
-    assert refused.value.hint.startswith("add --no-header if the first line is a row; ")
+    assert refused.value.hint == "if the first line is a row, add --no-header --column area=1 --column city=2"
 
 
 def test_a_header_that_is_not_utf8(tmp_path: Path) -> None:
@@ -392,3 +392,10 @@ def test_a_path_or_pattern_without_files_is_not_found(tmp_path: Path, location: 
     """A file or pattern that leads nowhere is not found."""
     with pytest.raises(NotFound, match="nothing"):
         read(tmp_path / location, PIXELS)
+
+
+def test_a_url_is_not_a_file_of_this_machine() -> None:
+    """The error shows it as it was typed."""
+    with pytest.raises(NotFound, match=r"^s3://bucket/rows\.csv is not a file of this machine$") as refused:
+        open_source("s3://bucket/rows.csv", PAIRS)
+    assert refused.value.hint == "copy the file to this machine first"

@@ -7,6 +7,7 @@ unfit rows are found and rows of different shapes are kept apart.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -112,26 +113,41 @@ def match_columns(
         if signature.input(name) is None:
             raise InvalidInput(f"--column {name}=…: there is no input {name!r}; {describe_inputs(signature)}")
     columns = {spec.name: _columns_for(spec, names, signature, renamed) for spec in signature.inputs}
-    for name, found in columns.items():
-        if not found:
-            by_case = [one for one in names if one.lower() == name.lower()]
-            close = by_case or difflib.get_close_matches(name, names, n=1)
-            have = "its values have no names" if tuple(names) == ("",) else f"its columns: {', '.join(names)}"
-            hint = f"--column {name}={close[0] if close else 'COLUMN'} names the one to take"
-            other = next((mark for mark in DELIMITERS if len(names) == 1 and mark in names[0]), None)
-            if other is not None:
-                hint = f"--delimiter {'tab' if other == chr(9) else repr(other)} separates the cells there"
-            elif names[0] == "1":  # a file without a header
-                hint = " ".join(f"--column {spec.name}={at}" for at, spec in enumerate(signature.inputs, 1))
-                hint += " names the columns"
-            elif any(_number(one) is not None for one in names):
-                hint = f"add --no-header if the first line is a row; {hint}"
-            raise InvalidInput(
-                f"{source} has no column {renamed.get(name, name)!r} ({have}); {describe_inputs(signature)}", hint=hint
-            )
+    missing = [name for name, found in columns.items() if not found]
+    if missing:
+        have = "its values have no names" if tuple(names) == ("",) else f"its columns: {', '.join(names)}"
+        wanted = renamed.get(missing[0], missing[0])
+        raise InvalidInput(
+            f"{source} has no column {wanted!r} ({have}); {describe_inputs(signature)}",
+            hint=_column_hint(missing, names, signature),
+        )
     kept = _kept_columns(names, signature, source, keep)
     used = {column for found in columns.values() for column in found} | set(kept.values())
     return ColumnMatch(columns, tuple(name for name in names if name not in used), kept)
+
+
+def _column_hint(missing: Sequence[str], names: Sequence[str], signature: Signature) -> str:
+    """How to name the columns of all inputs without one."""
+    delimiter = next((mark for mark in DELIMITERS if len(names) == 1 and mark in names[0]), None)
+    if delimiter is not None:
+        return f"--delimiter {'tab' if delimiter == chr(9) else repr(delimiter)} separates the cells there"
+    by_number = " ".join(f"--column {spec.name}={at}" for at, spec in enumerate(signature.inputs, 1))
+    if tuple(names) == tuple(str(number + 1) for number in range(len(names))):  # a file without a header
+        return f"{by_number} names the columns"
+    is_row = any(_number(one) is not None for one in names)
+    if is_row and 1 < len(signature.inputs) == len(names):
+        return f"if the first line is a row, add --no-header {by_number}"
+    hint = f"--column {missing[0]}={_similar_column(missing[0], names)} names the one to take"
+    if len(missing) > 1:
+        columns = " ".join(f"--column {name}={_similar_column(name, names)}" for name in missing)
+        hint = f"{columns} names the ones to take"
+    return f"add --no-header if the first line is a row; {hint}" if is_row else hint
+
+
+def _similar_column(name: str, names: Sequence[str]) -> str:
+    by_case = [one for one in names if one.strip().lower() == name.lower()]
+    close = by_case or difflib.get_close_matches(name, names, n=1)
+    return shlex.quote(close[0]) if close else "COLUMN"
 
 
 def _check_header(names: Sequence[str], matched: ColumnMatch, source: str) -> None:

@@ -65,6 +65,8 @@ def open_source(
 def check_exists(location: str) -> None:
     """Raise NotFound if there is no such file or directory. Stdin and glob patterns are not checked."""
     if location != STDIN and not os.path.exists(location) and not glob.has_magic(location):
+        if "://" in location:
+            raise NotFound(f"{location} is not a file of this machine", hint="copy the file to this machine first")
         raise NotFound(f"there is no file {location}", hint=similar_path_hint(location))
 
 

@@ -21,7 +21,7 @@ def decode_stdin(content: bytes, *, has_encoding_option: bool) -> str:
     Raises InvalidInput for other text. The hint names `--encoding` if the command has this option, otherwise iconv.
     """
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8-sig")
-    utf_16 = _utf_16_without_mark(content) if encoding == "utf-8-sig" else None
+    utf_16 = utf_16_without_mark(content) if encoding == "utf-8-sig" else None
     if utf_16 is not None:
         raise InvalidInput(
             "stdin is UTF-16 text without a byte order mark",
@@ -39,7 +39,7 @@ def decode_stdin(content: bytes, *, has_encoding_option: bool) -> str:
         raise InvalidInput(f"line {line} is not UTF-8 text (byte 0x{content[error.start]:02x})", hint=hint) from None
 
 
-def _utf_16_without_mark(content: bytes) -> str | None:
+def utf_16_without_mark(content: bytes) -> str | None:
     """The encoding if most of the first bytes are those of UTF-16 text in a Latin script."""
     start = content[:1024]
     half = len(start) // 2

@@ -22,7 +22,7 @@ from tfsctl.data.csv_format import (
     named_delimiter,
 )
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.encodings import ENCODING_HINT
+from tfsctl.inputs.encodings import ENCODING_HINT, utf_16_without_mark
 
 _DETECTION_LINES = 20  # for the delimiter
 _DETECTION_ROWS = 1000  # for the decimal mark, if commas do not separate cells
@@ -123,7 +123,8 @@ class CsvRows:
 def _check_header(names: str, source: str) -> None:
     """Raise InvalidInput for names that are not UTF-8 text."""
     if "\0" in names:
-        raise InvalidInput(f"the header of {source} is not UTF-8 text", hint="--encoding utf-16-le reads UTF-16 text")
+        encoding = utf_16_without_mark(names.encode("utf-8", "surrogateescape")) or "utf-16-le"
+        raise InvalidInput(f"the header of {source} is not UTF-8 text", hint=f"--encoding {encoding} reads UTF-16 text")
     try:
         names.encode()
     except UnicodeEncodeError:
@@ -178,7 +179,8 @@ class _LineReader:
         try:
             rows.extend(row for row in islice(reader, len(lines)) if row)
         except csv.Error as error:
-            rows.append([UnreadableValue(f"line {self._line_count + reader.line_num}: {error}")])
+            reason = "a quotation mark is not closed" if "end of data" in str(error) else str(error)
+            rows.append([UnreadableValue(f"line {self._line_count + reader.line_num}: {reason}")])
         self._line_count += reader.line_num
         self._left = list(ahead)
         return rows

@@ -202,7 +202,7 @@ def _parse(text: bytes) -> Json:
     except InvalidInput as error:
         return UnreadableValue(f"JSON with a number out of range: {error.message}")
     except ValueError as error:
-        return UnreadableValue(f"not JSON: {error}")
+        return UnreadableValue(f"not JSON: {error}" if text.strip() else "empty")
     except RecursionError:
         return UnreadableValue("JSON that is nested too deeply")
 
