@@ -162,7 +162,13 @@ def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) 
         (HOUSE, ["area=120"], "there is no value for city"),
         (HOUSE, ["area=1 city=a", "area=2"], "row 2: there is no value for city"),
         (HOUSE, ['{"area": [1, 2], "city": ["a"]}'], "the inputs have different numbers of rows: area 2, city 1"),
-        (HOUSE, ['{"instances": [1], "inputs": [1]}'], "there is no input 'instances' (did you mean"),
+        (HOUSE, ['{"instances": [1], "inputs": [1]}'], 'the body has both "instances" and "inputs"'),
+        (NUMBER, ['{"instances": [1], "signature": "s"}'], "the body has a key 'signature'; a body has"),
+        (NUMBER, ['{"instances": [1], "signature_name": 5}'], '"signature_name" is 5, which is not a name'),
+        (HOUSE, ["AREA=1 city=a"], "there is no input 'AREA' (did you mean 'area'?)"),
+        (NUMBER, ['{"X": 1}'], "there is no input 'X' (did you mean 'x'?)"),
+        (VECTOR, ["1,,2,3"], "'1,,2,3' has an empty value between its commas"),
+        (VECTOR, [", 1, 2, 3"], "', 1, 2, 3' has an empty value between its commas"),
     ],
 )
 def test_a_mismatch_is_explained(wanted: Signature, typed: list[str], message: str) -> None:

@@ -31,6 +31,7 @@ _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
 TEXT_HINT = "--text sends it as text"
 ROW_LINES_HINT = "each line is one row; use --format json for one JSON document"
+_EMPTY_VALUE = re.compile(r"^\s*,|,\s*,")
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
 _BOOLEANS = _LITERALS | {"1": True, "0": False}
@@ -206,7 +207,10 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
         raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON", hint=hint)
     if isinstance(value, dict):
         if not _is_body(value):
+            _refuse_unknown_body_keys(value, signature)
             return [_by_input(value, signature, text)]
+        if not isinstance(value.get("signature_name", ""), str):
+            raise InvalidInput(f'"signature_name" is {quoted(value["signature_name"])}, which is not a name')
         if "inputs" in value:
             return [replace(_by_input(value["inputs"], signature, text), is_exact=True, is_batch=True)]
         if value["instances"] == []:
@@ -230,6 +234,16 @@ def _is_body(value: Mapping[str, object]) -> bool:
     return value.keys() <= _BODY_KEYS and ("instances" in value) != ("inputs" in value)
 
 
+def _refuse_unknown_body_keys(value: Mapping[str, object], signature: Signature) -> None:
+    """Raise InvalidInput for a body of the REST API with other keys, unless they are inputs of the model."""
+    if value.keys().isdisjoint(("instances", "inputs")) or any(signature.input(name) for name in value):
+        return
+    if value.keys() >= {"instances", "inputs"}:
+        raise InvalidInput('the body has both "instances" and "inputs"')
+    unknown = next(name for name in value if name not in _BODY_KEYS)
+    raise InvalidInput(f'the body has a key {unknown!r}; a body has "instances" or "inputs", and "signature_name"')
+
+
 def _typed(text: str, spec: TensorSpec) -> object:
     """One typed value for one input: text or JSON for strings, otherwise one or several numbers, or JSON."""
     if spec.dtype == "string":
@@ -249,6 +263,8 @@ def _typed(text: str, spec: TensorSpec) -> object:
         return value
     if value is None and text.lstrip()[:1] in ("[", "{"):
         raise InvalidInput(f"{quoted(text)} looks like JSON, but is not valid JSON")
+    if _EMPTY_VALUE.search(text):
+        raise InvalidInput(f"{quoted(text)} has an empty value between its commas")
     numbers = [_parse_word(word, spec) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
         raise InvalidInput(f"{quoted(text)} is not {spec.dtype}")
@@ -291,7 +307,8 @@ def _check_names(values: Mapping[str, object], signature: Signature, row: int | 
 
 
 def _unknown_name(name: str, signature: Signature) -> str:
-    close = difflib.get_close_matches(name, [spec.name for spec in signature.inputs], n=1)
+    names = [spec.name for spec in signature.inputs]
+    close = [one for one in names if one.lower() == name.lower()] or difflib.get_close_matches(name, names, n=1)
     return f"there is no input {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
