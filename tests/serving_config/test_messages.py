@@ -73,6 +73,33 @@ def test_json_is_named_and_converted() -> None:
     assert other.value.hint.startswith("write it as a text protobuf")
 
 
+ENTRY = 'model_config_list { config { name: "m" base_path: "/m" } }'
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("model_config_list:\n  config:\n  - name: m\n", "write it as a text protobuf"),
+        ("# models\nmodel_config_list:\n- config:\n    name: m\n", "write it as a text protobuf"),
+        (ENTRY + ENTRY, "write it once, with all of its fields between one { and its }"),
+        (ENTRY.replace('"m"', "m"), 'write text in quotation marks: "NAME"'),
+        (ENTRY.replace('"m"', "\u201cm\u201d"), 'write straight quotation marks: "NAME"'),
+        (
+            ENTRY.replace("name:", 'version_labels { key: "a" value: "1" } name:'),
+            "write the number without quotation marks",
+        ),
+        ("// models\n" + ENTRY, "a comment begins with #"),
+        (ENTRY[:-1], "a { has no }: add it"),
+        (ENTRY + "}", "a } has no {: remove it"),
+    ],
+)
+def test_common_mistakes_have_a_hint(text: str, hint: str) -> None:
+    """The messages of the parser do not say what to change."""
+    with pytest.raises(InvalidInput, match=r"^x is not a ") as refusal:
+        messages.parse_text(protos.ModelServerConfig(), text, source="x")
+    assert refusal.value.hint.startswith(hint)
+
+
 def test_messages_that_are_nested_too_deep_are_refused() -> None:
     """An Any may hold messages of any depth: protobuf's parser of text has no limit."""
     with pytest.raises(InvalidInput, match="its messages are nested too deep"):

@@ -9,6 +9,7 @@ config/ssl_config.proto. The messages have their own descriptor pool, so that ge
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +51,21 @@ _MESSAGES = {
 }
 
 
+_AS_TEXT_HINT = "write it as a text protobuf: name: value, and name { ... } for a message"
+_YAML = re.compile(r"(?:---|[ \t]*#.*|\s)*\w+:[ \t]*(?:#.*)?\n[ \t]*[\w-]")
+_HAS_BRACE = re.compile(r"[{}<>]")
+# Errors of the parser -> what to change.
+_HINTS = (
+    (re.compile(r"should not have multiple"), "write it once, with all of its fields between one { and its }"),
+    (re.compile(r"Expected string but found: '[\u201c\u201d\u2018\u2019]"), 'write straight quotation marks: "NAME"'),
+    (re.compile(r"Expected string but found"), 'write text in quotation marks: "NAME"'),
+    (re.compile(r"Couldn't parse integer"), "write the number without quotation marks"),
+    (re.compile(r"Expected identifier or number, got /"), "a comment begins with #"),
+    (re.compile(r'Expected "}"'), "a { has no }: add it"),
+    (re.compile(r"Expected identifier or number, got }"), "a } has no {: remove it"),
+)
+
+
 def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
     """Parse protobuf text into `message` and return it. Raises InvalidInput with `source`, line and column."""
     from google.protobuf import struct_pb2, text_format  # noqa: F401 - an Any of the text may hold a Struct
@@ -64,7 +80,10 @@ def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
             ) from error
         if (as_text := _from_json(message, text)) is not None:
             raise InvalidInput(f"{what}: it is JSON, and must be a text protobuf", hint=as_text) from error
-        raise InvalidInput(f"{what}: {error}") from error
+        if _YAML.match(text) and not _HAS_BRACE.search(text):
+            raise InvalidInput(f"{what}: it is YAML, and must be a text protobuf", hint=_AS_TEXT_HINT) from error
+        hint = next((hint for pattern, hint in _HINTS if pattern.search(str(error))), "")
+        raise InvalidInput(f"{what}: {error}", hint=hint) from error
     except RecursionError:  # an Any of the text may hold messages of any depth
         raise InvalidInput(
             f"{source} is not a {message.DESCRIPTOR.full_name}: its messages are nested too deep"
@@ -83,7 +102,7 @@ def _from_json(message: Message, text: str) -> str | None:
             return None
         parsed = json_format.ParseDict(document, type(message)())
     except (json_format.ParseError, RecursionError):
-        return "write it as a text protobuf: name: value, and name { ... } for a message"
+        return _AS_TEXT_HINT
     except ValueError:
         return None
     return f"the same as a text protobuf: {text_format.MessageToString(parsed, as_one_line=True)}"

@@ -186,10 +186,14 @@ def _pinned_notes(models: Sequence[ModelOnDisk]) -> tuple[str, ...]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        content = file.read_bytes()
+        return content.decode()
     except FileNotFoundError:
         raise NotFound(f"there is no file {file}", hint=similar_path_hint(file)) from None
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not a text file") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(
+            f"{file} is not UTF-8 text (byte 0x{content[error.start]:02x} in line {line})", hint="save it as UTF-8"
+        ) from error
