@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.similar_paths import similar_path_hint
-from tfsctl.errors import ExportError, NotFound, TfsctlError, VersionTakenError
+from tfsctl.errors import ExportError, InvalidInput, NotFound, TfsctlError, VersionTakenError
 
+# `Path` joins the slashes of a URL: s3://bucket/model becomes s3:/bucket/model.
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
+_COPY_COMMANDS = {
+    "s3": "copy the model here first: aws s3 sync {url} {name}, then tfsctl serve {name}",
+    "gs": "copy the model here first: gcloud storage cp --recursive {url} . and then tfsctl serve {name}",
+    "hdfs": "copy the model here first: hdfs dfs -get {url} {name}, then tfsctl serve {name}",
+}
 STAGING_PREFIX = ".tfsctl-staging-"
 MAX_VERSION = 2**63 - 1
 VERSION_EXISTS_HINT = "remove --version, or choose another number"
@@ -32,6 +41,22 @@ class VersionDir:
     path: Path
 
 
+def without_scheme(path: Path | str) -> Path:
+    """The path, which may be given as a `file:` URL. Raises InvalidInput for any other URL, such as s3://BUCKET/MODEL."""
+    url = None if os.path.exists(path) else _URL.fullmatch(str(path))
+    if url is None:
+        return Path(path)
+    scheme, rest = url["scheme"].lower(), url["rest"]
+    if scheme == "file":
+        local = Path("/", rest)
+        return local if local.exists() else Path("/", unquote(rest).removeprefix("localhost/"))
+    copy = _COPY_COMMANDS.get(scheme, "copy the model to a directory of this machine first")
+    raise InvalidInput(
+        f"{scheme}://{rest} is not a directory of this machine",
+        hint=copy.format(url=f"{scheme}://{rest}", name=Path(rest).name),
+    )
+
+
 def parse_version(name: str) -> int | None:
     """The version number of a directory name; None if TensorFlow Serving ignores it."""
     digits = name.lstrip("0") or name[:1]
@@ -41,12 +66,13 @@ def parse_version(name: str) -> int | None:
 
 
 def list_versions(base: Path) -> list[VersionDir]:
-    """The version directories in `base`, lowest first. Raises NotFound if `base` is not a directory."""
+    """The version directories in `base`, lowest first. Raises NotFound if `base` is not a directory, InvalidInput for a URL."""
     try:
         entries = list(os.scandir(base))
     except (FileNotFoundError, NotADirectoryError):
         if base.exists():
             raise NotFound(f"{base} is not a directory") from None
+        without_scheme(base)  # raises the error for a URL
         hint = similar_path_hint(base, only_directories=True)
         raise NotFound(f"no such directory: {base}", hint=hint) from None
     found = [(parse_version(e.name), Path(e.path)) for e in entries if e.is_dir()]

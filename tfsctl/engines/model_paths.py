@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from pathlib import Path
 
-from tfsctl.core.model_dir import MAX_VERSION, list_versions
+from tfsctl.core.model_dir import MAX_VERSION, list_versions, without_scheme
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config.model_name import valid_name
 
-# `Path` joins the slashes of a URL: s3://bucket/model becomes s3:/bucket/model.
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
 _SOURCE_SUFFIXES = (".py", ".keras", ".h5")
-_COPY_COMMANDS = {
-    "s3": "copy the model here first: aws s3 sync {url} {name}, then tfsctl serve {name}",
-    "gs": "copy the model here first: gcloud storage cp --recursive {url} . and then tfsctl serve {name}",
-    "hdfs": "copy the model here first: hdfs dfs -get {url} {name}, then tfsctl serve {name}",
-}
 
 
 def local_path(path: Path | str) -> Path:
@@ -27,16 +19,7 @@ def local_path(path: Path | str) -> Path:
 
     Raises InvalidInput for a URL of an object store, such as s3://BUCKET/MODEL.
     """
-    url = None if os.path.exists(path) else _URL.fullmatch(str(path))
-    if url is None:
-        return Path(os.path.abspath(path))
-    if url["scheme"] == "file":
-        return Path("/", url["rest"])
-    copy = _COPY_COMMANDS.get(url["scheme"], "copy the model to a directory of this machine first")
-    raise InvalidInput(
-        f"{url['scheme']}://{url['rest']} is not a directory of this machine",
-        hint=copy.format(url=f"{url['scheme']}://{url['rest']}", name=Path(url["rest"]).name),
-    )
+    return Path(os.path.abspath(without_scheme(path)))
 
 
 def require_versions(base: Path, *, command: str = "serve") -> None:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from tfsctl.core.model_dir import list_versions
+from tfsctl.core.model_dir import list_versions, without_scheme
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
 from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.core.types import Signature
@@ -38,7 +38,7 @@ def lint(path: str | Path, *, kind: FileKind | None = None, model: Path | None =
 
     Raises NotFound if there is no such path, InvalidInput if its kind cannot be detected.
     """
-    path = Path(path)
+    path = without_scheme(path)
     if not path.exists():
         raise NotFound(f"no such file or directory: {path}", hint=similar_path_hint(path))
     if path.is_file() and path.name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE):

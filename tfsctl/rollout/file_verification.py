@@ -32,6 +32,7 @@ def verify(path: Path) -> list[FileCheck]:
 
     Raises NotFound if `path` is neither, ModelUnreadable if a file cannot be read.
     """
+    path = model_dir.without_scheme(path)
     if (path / SAVED_MODEL_FILE).is_file():
         folders = [path]
     else:

@@ -101,7 +101,7 @@ def inventory_of(target: str | None) -> list[ModelInventory]:
     """
     servers = fleet.servers()
     if target is not None and (os.sep in target or os.path.isdir(target)):
-        base = Path(target)
+        base = model_dir.without_scheme(target)
         found = model_dir.list_versions(base)
         if not found and (base / SAVED_MODEL_FILE).is_file():
             raise InvalidInput(f"{base} is one version", hint=f"tfsctl versions {base.resolve().parent}")
@@ -149,15 +149,16 @@ def directory_of(target: str) -> Path:
     Raises NotFound.
     """
     if os.sep in target or os.path.isdir(target):
-        if not os.path.isdir(target):
-            raise NotFound(f"there is no directory {target}")
-        return Path(target)
-    base = inventory_of(target)[0].base
-    if base is None:
+        base = model_dir.without_scheme(target)
+        if not base.is_dir():
+            raise NotFound(f"there is no directory {target}", hint=similar_path_hint(base, only_directories=True))
+        return base
+    known = inventory_of(target)[0].base
+    if known is None:
         raise NotFound(
             f"the directory of the versions of {target} is unknown", hint="give the directory instead of the name"
         )
-    return base
+    return known
 
 
 def find_models(folder: Path) -> Iterator[ModelInventory]:
@@ -165,6 +166,7 @@ def find_models(folder: Path) -> Iterator[ModelInventory]:
 
     Raises NotFound if there is no such folder.
     """
+    folder = model_dir.without_scheme(folder)
     if not folder.is_dir():
         raise NotFound(f"there is no directory {folder}", hint=similar_path_hint(folder, only_directories=True))
     servers = fleet.servers()

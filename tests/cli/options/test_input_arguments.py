@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cli_runner import RunCli
 
@@ -70,6 +72,26 @@ def test_a_missing_file_is_not_found(run_cli: RunCli, argv: list[str], echo_dir:
     result = run_cli(*(arg.format(model=echo_dir) for arg in argv))
     assert result.code == 4, result.stderr
     assert "nowhere" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/m", "gs://bucket/m", "https://host/m"])
+@pytest.mark.parametrize(
+    "command",
+    ["export", "lint", "metadata", "models", "sample", "serve", "verify", "versions", "versions rm", "warmup"],
+)
+def test_a_url_in_place_of_a_path_is_explained(run_cli: RunCli, command: str, url: str) -> None:
+    """It is printed as it was typed, in every command."""
+    result = run_cli(*command.split(), url, *(["1"] if command == "versions rm" else []))
+    assert result.stderr.startswith(f"error: {url} is not a directory of this machine\nhint: copy the model "), result
+    assert result.code == 2
+
+
+def test_a_file_url_is_a_path(run_cli: RunCli, echo_dir: Path) -> None:
+    """In every command that takes a path, with or without a host."""
+    for command in ("lint", "metadata", "versions", "models"):
+        for url in (f"file://{echo_dir}", f"file:{echo_dir}"):
+            assert run_cli(command, url).code == 0, (command, url)
+    assert run_cli("metadata", f"file://localhost{echo_dir}").code == 0
 
 
 @pytest.mark.parametrize(

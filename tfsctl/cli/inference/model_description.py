@@ -52,7 +52,7 @@ def describe_named(
 
     `command` is the tfsctl command that hints name.
     """
-    from tfsctl.core.model_dir import parse_version
+    from tfsctl.core.model_dir import parse_version, without_scheme
 
     version = parse_version(text)
     if base is not None:
@@ -62,6 +62,7 @@ def describe_named(
     if Path(text).exists():
         return describe_directory(Path(text), options, command=command)
     if "/" in text:
+        without_scheme(text)  # raises the error for a URL
         raise NotFound(f"no such directory: {text}", hint=similar_path_hint(text, only_directories=True))
     return describe_served(options.with_model(text) if version is None else replace(options, version=version))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tfsctl.core.model_dir import MAX_VERSION, list_versions, parse_version
+from tfsctl.core.model_dir import MAX_VERSION, list_versions, parse_version, without_scheme
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.errors import ExportError, InvalidInput, NotFound
@@ -65,7 +65,7 @@ def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSo
     Raises NotFound if there is no such file, InvalidInput if it cannot be exported.
     """
     python = _PYTHON.fullmatch(text)
-    path = Path(python["path"] if python else text)
+    path = without_scheme(python["path"] if python else text)
     if not path.exists():
         raise NotFound(
             f"no such file or directory: {path}", hint=similar_path_hint(path) or f"SOURCE is {SUPPORTED_SOURCES}"

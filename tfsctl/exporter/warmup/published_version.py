@@ -26,7 +26,7 @@ def warm_up_version(path: Path, source: str, *, report: Callable[[str], None]) -
     `path` is a version, or the directory of a model, whose latest version is taken. Returns the version's directory and
     the number of requests. Raises NotFound, InvalidInput, and ExportError if a server could not run a request.
     """
-    directory = _version_directory(path)
+    directory = _version_directory(model_dir.without_scheme(path))
     signatures = read_saved_model(directory).signatures
     name = directory.resolve().parent.name
     if source == "auto":
