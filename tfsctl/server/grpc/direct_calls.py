@@ -9,7 +9,7 @@ their run (a large message, one that is compressed or logged) and calls that fai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, cast
@@ -213,7 +213,8 @@ class DirectCalls:
             exchange.respond(200, framing.RESPONSE_HEADERS, failure.body, failure.trailers)
         else:
             response = cast("bytes | asyncio.Future[bytes]", outcome)
-            exchange.serve_by_task(self._send_large(exchange, servable, api, rows, start_s, response))
+            record = partial(self._record, servable.name, api, rows, start_s)
+            exchange.serve_by_task(self._send_large(exchange, response, record))
 
     def _encode(
         self,
@@ -236,19 +237,13 @@ class DirectCalls:
             return error
 
     async def _send_large(
-        self,
-        exchange: Exchange,
-        servable: Servable,
-        api: str,
-        rows: int,
-        start_s: float,
-        response: bytes | asyncio.Future[bytes],
+        self, exchange: Exchange, response: bytes | asyncio.Future[bytes], record: Callable[[], None]
     ) -> None:
-        """Send a response that a thread writes, or that the memory budget may refuse."""
+        """Send a response that a thread writes, or that the memory budget may refuse. `record` counts it."""
         try:
             body = response if isinstance(response, bytes) else await response
             if self._recorder.is_active:
-                self._record(servable.name, api, rows, start_s)
+                record()
             await exchange.reply(200, framing.RESPONSE_HEADERS, body, _OK_TRAILERS)
         except Exception as error:  # noqa: BLE001 - the answer is its status
             failure = framing.error_response(error, exchange.target)
