@@ -399,3 +399,12 @@ def test_a_url_is_not_a_file_of_this_machine() -> None:
     with pytest.raises(NotFound, match=r"^s3://bucket/rows\.csv is not a file of this machine$") as refused:
         open_source("s3://bucket/rows.csv", PAIRS)
     assert refused.value.hint == "copy the file to this machine first"
+
+
+@pytest.mark.parametrize("header", ["area,city", '"city";"area"', "area\tcity\tid"])
+def test_cells_in_lines_of_text_have_a_hint(tmp_path: Path, header: str) -> None:
+    """Standard input is read as lines of text unless --format says something else."""
+    (tmp_path / "rows.txt").write_text(f"{header}\n50,Paris\n")
+    with pytest.raises(InvalidInput, match=r"rows\.txt row 1: ") as refused:
+        read(tmp_path / "rows.txt", PAIRS)
+    assert refused.value.hint == "--format csv reads rows of cells"

@@ -145,7 +145,9 @@ def _parse_text_line(text: str | UnreadableValue, signature: Signature) -> Json:
     try:
         values = parse_line(text, signature).values
     except InvalidInput as error:
-        return UnreadableValue(error.message, error.hint)
+        cells = {cell.strip(' "') for cell in re.split(r"[,;\t|]", text)}
+        is_header = all(spec.name in cells for spec in signature.inputs)
+        return UnreadableValue(error.message, "--format csv reads rows of cells" if is_header else error.hint)
     return values if len(signature.inputs) > 1 else values[signature.inputs[0].name]
 
 
