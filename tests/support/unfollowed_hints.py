@@ -286,6 +286,8 @@ UNFOLLOWED: dict[str, list[str]] = {
         "add --engine embedded, or remove logging_config from the file",
         "choose a port above 1023",
         "choose one with --server NAME, for example --server {}",
+        'add name: "NAME" to it',
+        "choose another --grpc-port",
         "write it as a text protobuf: name: value, and name { ... } for a message",
         "copy the model to this machine, or use the file with tensorflow_model_server directly",
         "export {}=VALUE, or --env {}=VALUE",

@@ -177,6 +177,17 @@ def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
     assert refusal(config_file=tmp_path / "models.confg").hint == f"did you mean {file}?"
     file.write_text("", encoding="utf-8")
     assert refusal(config_file=file).message == f"{file} lists no model"
+    for name in ("", 'name: "" '):
+        entry = f'{name}base_path: "{echo}" model_platform: "tensorflow"'
+        file.write_text(f"model_config_list {{ config {{ {entry} }} }}", encoding="utf-8")
+        assert refusal(config_file=file).message == f"{file} has a config without a name"
+
+
+def test_one_port_for_rest_and_grpc_is_refused(echo: Path) -> None:
+    """The server could not listen on it twice. With 0, each is a free port."""
+    refused = refusal(paths=(echo,), rest_port=9000, grpc_port=9000)
+    assert refused.message == "--rest-port and --grpc-port are both 9000"
+    assert plan(paths=(echo,), rest_port=0, grpc_port=0).launch.name == "echo"
 
 
 def test_request_logging_needs_the_embedded_server(echo: Path, tmp_path: Path) -> None:

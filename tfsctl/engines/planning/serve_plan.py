@@ -50,6 +50,10 @@ class ServePlan:
 def make_plan(options: ServeOptions) -> ServePlan:
     """Find the models and choose the engine. Raises what `model_on_disk` and `choose` raise, and InvalidInput."""
     option_checks.check_options(options.container)
+    if options.rest_port and options.rest_port == options.grpc_port:
+        raise InvalidInput(
+            f"--rest-port and --grpc-port are both {options.rest_port}", hint="choose another --grpc-port"
+        )
     run_arguments.check(options.container.docker_arguments)
     models = _find_models(options)
     engine, reason = _choose_engine(options)
@@ -155,6 +159,8 @@ def _read_config_file(file: Path) -> list[ModelConfig]:
     models = models_from_proto(message)
     if not models:
         raise InvalidInput(f"{file} lists no model", hint=f"{_CONFIG_EXAMPLE} lists models")
+    if not all(model.name for model in models):
+        raise InvalidInput(f"{file} has a config without a name", hint='add name: "NAME" to it')
     for model in models:
         if "://" in model.base_path:
             raise InvalidInput(
