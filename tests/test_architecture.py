@@ -266,7 +266,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"server_control"},
         {"restarting"},
     ],
-    "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
+    "diagnosis": [
+        {"known_error"},
+        {"connection_errors", "platform_errors", "request_errors", "server_errors"},
+        {"explanations"},
+    ],
     "programs": [
         {"exit_recorder", "exit_records", "listening_socket", "port_handover", "processes", "signals"},
         {"subprocesses"},

@@ -11,10 +11,11 @@ from locations import RECORDED
 from tfsctl.diagnosis.connection_errors import CONNECTION_ERRORS
 from tfsctl.diagnosis.explanations import explain, explain_all
 from tfsctl.diagnosis.known_error import KnownError
+from tfsctl.diagnosis.platform_errors import PLATFORM_ERRORS
 from tfsctl.diagnosis.request_errors import REQUEST_ERRORS
 from tfsctl.diagnosis.server_errors import SERVER_ERRORS
 
-ALL = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
+ALL = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS, *PLATFORM_ERRORS)
 
 # Words, and a part of the cause they must find. What the embedded server can be made to say is provoked in
 # tests/clients/test_explained_refusals.py as well; the others are from recordings, issues and sources.
@@ -86,6 +87,16 @@ SAMPLES = {
     "Tensor name: y has inconsistent batch size: 1 expecting: 3": "one row of every output",
     "Expects arg[0] to be float but string is provided": "an input was sent as string, but the model takes float",
     "Matrix size-incompatible: In[0]: [1,4], In[1]: [3,2]": "a row has the wrong number of features",
+    "In[0] mismatch In[1] shape: 4 vs. 3: [1,4] [3,2] 0 0": "multiplies tensors of the shapes [1,4] and [3,2]",
+    "In[0] is not a matrix. Instead it has shape [3]\n\t [[{{node dense/MatMul}}]]": "too few or too many dimensions",
+    "In[0] and In[1] has different ndims: [3] vs. [3,4]": "too few or too many dimensions",
+    "Input to reshape is a tensor with 3 values, but the requested shape has 4": "reshapes 3 values to a shape that has 4",
+    "Input to reshape is a tensor with 3 values, but the requested shape requires a multiple of 4": "a multiple of 4",
+    "Expected image (JPEG, PNG, or GIF), got unknown format starting with 'abc'": "got bytes that are not one",
+    "TypeError: Object of type bytes is not JSON serializable": "takes them as base64",
+    "TypeError: Object of type ndarray is not JSON serializable": "cannot write a ndarray",
+    "TypeError: Object of type float32 is not JSON serializable": "cannot write a float32",
+    "has been blocked by CORS policy: No 'Access-Control-Allow-Origin' header is present": "requests of other sites (CORS)",
     "Incompatible shapes: [3] vs. [2]\n\t [[{{node Add}}]]": "the shapes of the inputs do not fit the model's operations",
     "indices[0,3] = 1000 is not in [0, 100)": "the model looks up row 1000 of a table with 100 rows",
     "You must feed a value for placeholder tensor 'keep_prob' with dtype float": "the graph needs keep_prob, which is not an input of the",
@@ -113,6 +124,9 @@ SAMPLES = {
     "Batched output tensor has 0 dimensions": "batching is on, but an output of this signature does not",
     # a connection
     "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate in chain": "the server's certificate was signed by an authority that",
+    "curl: (60) SSL certificate problem: unable to get local issuer certificate": "signed by an authority that this machine",
+    "Ssl handshake failed: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED": "could not be verified",
+    "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed (_ssl.c:1006)": "could not be verified",
     "certificate verify failed: Hostname mismatch, certificate is not valid for 'x'.": "the server's certificate is for another host name",
     "certificate verify failed: certificate has expired": "the server's certificate has expired or is not valid yet, or",
     "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required": "the server requires a client certificate from an authority",
@@ -137,6 +151,27 @@ SAMPLES = {
     "Received http2 header with status: 502": "the response is not from TensorFlow Serving, but from a",
     'details = "Transport closed"': "the connection was closed before the response",
     "415 Unsupported Media Type, without a message of TensorFlow Serving": "to a gRPC port",
+    # Docker, Kubernetes, the processor, the GPU, the operating system
+    "toomanyrequests: You have reached your pull rate limit.": "limit of pulls",
+    "pull access denied for tensorflow/servingg, repository does not exist or may require 'docker login'": "no such image",
+    "manifest for tensorflow/serving:9.9 not found: manifest unknown": "no such image or tag",
+    "tf-serving-5d8f  0/1  ImagePullBackOff  0  2m": "the Kubernetes node cannot pull the image",
+    "exec /usr/bin/tf_serving_entrypoint.sh: exec format error": "built for another processor, for example",
+    "libc.so.6: version `GLIBC_2.29' not found (required by tensorflow_model_server)": "needs GLIBC_2.29",
+    "libstdc++.so.6: version `GLIBCXX_3.4.26' not found": "needs GLIBCXX_3.4.26",
+    "permission denied while trying to connect to the Docker daemon socket": "no access to the Docker daemon",
+    "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.": "the Docker daemon does not respond",
+    'invalid mount config for type "bind": bind source path does not exist: /m/x.': "the directory /m/x does not exist",
+    'could not select device driver "" with capabilities: [[gpu]].': "no working driver for NVIDIA GPUs",
+    "CUDA driver version is insufficient for CUDA runtime version": "older than the CUDA of the server",
+    "    Reason:       OOMKilled\n    Exit Code:    137": "the process was killed (SIGKILL)",
+    "tfs exited with code 137": "the process was killed (SIGKILL)",
+    "Exited (137) 3 minutes ago": "the process was killed (SIGKILL)",
+    '"ExitCode": 137,': "the process was killed (SIGKILL)",
+    "serve.sh: line 3: 4242 Killed                  tensorflow_model_server": "the process was killed (SIGKILL)",
+    "OSError: [Errno 28] No space left on device: 'x'": "a disk is full",
+    "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.": "as much free nvidia.com/gpu",
+    "tf-serving-5d8f  0/1  CrashLoopBackOff  5 (30s ago)  4m": "restarted again and again",
 }  # fmt: skip
 
 
@@ -160,7 +195,15 @@ def test_every_entry_has_a_sample(known: KnownError) -> None:
 
 def test_unknown_errors_have_no_explanation() -> None:
     """The error is then shown as it is."""
-    for words in ("", "OK", "everything is fine", "1.0", "I loader.cc] Took 50777 microseconds."):
+    for words in (
+        "",
+        "OK",
+        "everything is fine",
+        "1.0",
+        "exit code 1370",
+        "Killed 3 rows",
+        "I loader.cc] Took 50777 microseconds.",
+    ):
         assert explain(words) is None
 
 

@@ -6,8 +6,7 @@ from tfsctl.diagnosis.known_error import KnownError
 
 CONNECTION_ERRORS = (
     KnownError(
-        r"CERTIFICATE_VERIFY_FAILED: (?:self.signed certificate|unable to get (?:local )?issuer).{0,40}|"
-        r"(?i:certificate verify failed: (?:self.signed certificate|unable to get (?:local )?issuer).{0,40})",
+        r"(?i:(?:verify.failed|certificate problem): (?:self.signed certificate|unable to get (?:local )?issuer).{0,40})",
         "the server's certificate was signed by an authority that this machine does not trust",
         "--ca FILE trusts that authority's certificate",
     ),
@@ -20,6 +19,11 @@ CONNECTION_ERRORS = (
         r"(?i:certificate has expired|certificate is not yet valid)",
         "the server's certificate has expired or is not valid yet, or a clock is wrong",
         "renew the certificate; `date` shows this machine's clock",
+    ),
+    KnownError(
+        r"(?i:certificate.verify.failed|SSL certificate problem)",
+        "the server's certificate could not be verified",
+        "--ca FILE trusts the authority that signed it; `openssl s_client -connect HOST:PORT` shows the certificate",
     ),
     KnownError(
         r"(?i:certificate.required|sslv3 alert bad certificate|tlsv1\S* alert unknown ca|alert_unknown_ca)",

@@ -5,6 +5,7 @@ The tables of known errors:
 - `server_errors.py`: errors in the log of a server
 - `request_errors.py`: errors that a server answers with
 - `connection_errors.py`: errors of connecting to a server
+- `platform_errors.py`: errors of Docker, Kubernetes, the processor, the GPU and the operating system
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def _without_repeated_lines(text: str) -> str:
 def _table() -> tuple[tuple[re.Pattern[str], KnownError], ...]:
     # Imported when an error is explained: most commands meet none.
     from tfsctl.diagnosis.connection_errors import CONNECTION_ERRORS
+    from tfsctl.diagnosis.platform_errors import PLATFORM_ERRORS
     from tfsctl.diagnosis.request_errors import REQUEST_ERRORS
     from tfsctl.diagnosis.server_errors import SERVER_ERRORS
 
-    tables = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
+    tables = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS, *PLATFORM_ERRORS)
     return tuple((re.compile(known.pattern), known) for known in tables)

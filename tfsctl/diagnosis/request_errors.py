@@ -127,6 +127,29 @@ REQUEST_ERRORS = (
         _METADATA,
     ),
     KnownError(
+        r"In\[0\] mismatch In\[1\] shape: \d+ vs\. \d+: \[(?P<left>[\d,]*)\] \[(?P<right>[\d,]*)\]",
+        "the model multiplies tensors of the shapes [{left}] and [{right}], which do not fit: an input has another size "
+        "than in training",
+        _METADATA,
+    ),
+    KnownError(
+        r"In\[[01]\] is not a matrix(?:\. Instead it has shape \S+)?|In\[0\] and In\[1\] has different ndims.{0,60}|"
+        r"In\[[01]\] ndims must be >= 2.{0,20}",
+        "an input has too few or too many dimensions: the batch is a list of rows, and each row a list of features",
+        "send one row of three features as `instances`: [[1, 2, 3]]; " + _METADATA,
+    ),
+    KnownError(
+        r"Input to reshape is a tensor with (?P<found>\d+) (?:dense )?values, but the requested shape (?P<wanted>has \d+|requires a multiple of \d+)",
+        "an operation reshapes {found} values to a shape that {wanted}: an input has another size than in training, or "
+        "the model takes batches of one size only",
+        _METADATA + "; for a model of one batch size: tfsctl predict --file FILE --batch-size ROWS",
+    ),
+    KnownError(
+        r"(?:Expected image \(JPEG|Unknown image file format|[Ii]nvalid (?:JPEG|PNG) data).{0,80}",
+        "the model decodes images, and got bytes that are not one",
+        "send the bytes of the file: tfsctl predict -i NAME=@FILE",
+    ),
+    KnownError(
         r"Incompatible shapes: .{0,80}|(?:input )?must be (?:a vector|at least rank \d|rank \d).{0,60}|"
         r"Dimensions must be equal.{0,80}",
         "the shapes of the inputs do not fit the model's operations",
@@ -152,7 +175,18 @@ REQUEST_ERRORS = (
         "the number of values in the tensor {name} does not match its shape, or it has no dtype",
         "build it with tf.make_tensor_proto, or use tfsctl predict",
     ),
-    # the JSON document
+    # the JSON document, and clients that write one
+    KnownError(
+        r"Object of type bytes is not JSON serializable",
+        "JSON has no bytes: the REST API takes them as base64",
+        "write dict(b64=base64.b64encode(data).decode()); tfsctl.connect() takes bytes as they are",
+    ),
+    KnownError(
+        r"Object of type (?P<type>\w+) is not JSON serializable",
+        "Python's json module cannot write a {type}: it takes lists, dicts, numbers, text, booleans and None",
+        "array.tolist() and number.item() convert NumPy's values (tensor.numpy() those of TensorFlow); "
+        "tfsctl.connect() takes arrays as they are",
+    ),
     KnownError(
         r"JSON Parse error: (?P<why>.{0,120})",
         "the body of the request is not JSON",
@@ -217,6 +251,11 @@ REQUEST_ERRORS = (
         "the signature does not support the method: classify needs the input `inputs` and the "
         "outputs `classes` or `scores`; regress needs `inputs` and `outputs`",
         "use tfsctl predict for it",
+    ),
+    KnownError(
+        r"blocked by CORS policy|No 'Access-Control-Allow-Origin' header",
+        "a browser refuses the answer, because the server does not allow requests of other sites (CORS)",
+        "start it with --server-arg=--rest_api_enable_cors_support=true",
     ),
     KnownError(
         r"Origin header is missing in CORS preflight",

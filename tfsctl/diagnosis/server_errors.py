@@ -84,7 +84,8 @@ SERVER_ERRORS = (
     KnownError(
         r"Illegal instruction|image's platform \(\S+\) does not match the detected host platform|sampler\.cc:\d+\] Check failed: bucket_limits_|qemu: uncaught target signal",
         "the server was built for another processor: an amd64 image on an ARM machine, or one without AVX",
-        "tfsctl serve PATH --engine embedded runs without the image",
+        "on ARM, tfsctl serve PATH --engine embedded runs without the image; without AVX (`grep -w avx /proc/cpuinfo`), "
+        "use another machine",
     ),
     KnownError(
         r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating tensor|failed to allocate .{0,40} from device",
