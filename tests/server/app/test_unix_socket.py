@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,7 @@ from grpc_requests import predict_value
 from model_servers import Served, failed_start, running_flags
 from ports import free_ports
 from rest_requests import rest
+from waiting import wait_for
 
 pytestmark = pytest.mark.server
 
@@ -94,11 +96,14 @@ def test_a_socket_in_use_is_taken_over(tmp_path: Path, model: list[str]) -> None
 
 
 def test_invalid_socket_paths_are_refused(tmp_path: Path, model: list[str]) -> None:
-    """A file that is not a socket, a missing folder and a path that is too long are refused, and no file is changed."""
-    file = tmp_path / "file"
+    """Files that are not sockets, a missing folder and a path that is too long are refused, and no file is changed."""
+    file, link = tmp_path / "file", tmp_path / "link"
     file.write_text("kept")
+    link.symlink_to("nowhere")
     reasons = {
         file: "a file that is not a socket exists there",
+        tmp_path: "a file that is not a socket exists there",
+        link: "a symbolic link whose target does not exist is there",
         tmp_path / "no" / "grpc.sock": "its directory does not exist or is not writable",
         tmp_path / ("x" * 100): "the path has more than 107 bytes",
     }
@@ -109,3 +114,26 @@ def test_invalid_socket_paths_are_refused(tmp_path: Path, model: list[str]) -> N
         assert done.stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
         assert f"cannot listen on the UNIX socket {path} (--grpc_socket_path): {reason}" in done.stderr
     assert file.read_text() == "kept"
+    assert link.is_symlink()
+
+
+def test_a_file_created_while_the_models_load_is_kept(tmp_path: Path) -> None:
+    """The server ends then, and names the socket's path."""
+    base, path = tmp_path / "models", tmp_path / "grpc.sock"
+    base.mkdir()
+
+    def create() -> None:
+        log = tmp_path / "stderr"
+        wait_for(lambda: log.exists() and b"No versions of servable" in log.read_bytes())
+        path.write_text("kept")
+        echo_model_flags(base)
+
+    with ThreadPoolExecutor(1) as pool:
+        created = pool.submit(create)
+        flags = ["--model_name=echo", f"--model_base_path={base / 'echo'}", f"--grpc_socket_path={path}"]
+        (base / "echo").mkdir()
+        done = failed_start(tmp_path, *flags)
+        created.result()
+
+    assert done.stdout == f"Failed to start server. Error: cannot listen on {path}: Address already in use\n"
+    assert path.read_text() == "kept"

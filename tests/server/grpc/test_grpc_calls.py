@@ -169,6 +169,14 @@ def test_paths_are_compared_as_sent(server: Served, path: str) -> None:
     assert status_of(server, GOOD, path=path).result == UNIMPLEMENTED
 
 
+@pytest.mark.parametrize("path", [PREDICT, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"])
+@pytest.mark.parametrize("method", [b"GET", b"PUT", b"OPTIONS", b"post"])
+def test_calls_are_posted(server: Served, method: bytes, path: str) -> None:
+    """Other methods are refused in gRPC's words, and nothing is run."""
+    refused = status_of(server, GOOD, method=method, path=path)
+    assert (refused.result, refused.message, refused.body) == (INTERNAL, "Error parsing ':method' metadata", b"")
+
+
 def test_accepted_encodings_are_announced(server: Served) -> None:
     """Responses name the compressions that requests may use."""
     for body in (GOOD, b""):

@@ -35,6 +35,7 @@ _DRAINING = "The server is shutting down"
 _DRAINING_REST = RestResponse(503, json_results.error(_DRAINING))
 _DRAINING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _DRAINING)
 _NO_LOGGING = "logging_config may be set only by clients on this machine, because it writes files"
+_NOT_POST = framing.GrpcResponse(b"", Code.INTERNAL, "Error parsing ':method' metadata")  # the words of gRPC's server
 _SLOW_BODY = "The request's body arrived too slowly"
 _RUN_TIMEOUT = "Timed out waiting for notification"  # TensorFlow Serving's words
 _RETRY_LATER = ((b"retry-after", b"1"),)
@@ -97,6 +98,8 @@ class Application:
                 await self._serve_rest(exchange)
             elif not framing.is_grpc(exchange.headers):
                 await _send_rest(_NOT_GRPC, exchange)
+            elif exchange.method != "POST":
+                await _send_grpc(_NOT_POST, exchange)
             elif exchange.target in self._server.streams.handlers:
                 await self._serve_stream(exchange)
             else:

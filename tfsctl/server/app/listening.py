@@ -118,5 +118,7 @@ def _check_socket_path(path: str) -> None:
         raise OSError(f"{prefix}its directory does not exist or is not writable")
     if not os.path.lexists(absolute):
         return
+    if not os.path.exists(absolute):
+        raise OSError(f"{prefix}a symbolic link whose target does not exist is there")
     if not stat.S_ISSOCK(os.stat(absolute).st_mode):
         raise OSError(f"{prefix}a file that is not a socket exists there")

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import ssl
+import stat
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -246,11 +247,20 @@ def _peer(transport: asyncio.BaseTransport) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
+def _remove_socket(path: str) -> None:
+    """Remove the socket of another server, also one that is listened on, as TensorFlow Serving does. Other files stay.
+
+    `app/listening` checks the path, but the models are loaded after that.
+    """
+    with suppress(OSError):  # `bind` says what is wrong with the path
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+
+
 def _bind(address: Address) -> socket.socket:
     """A socket bound to an address. Raises OSError that names the address."""
     if address.path:
-        with suppress(FileNotFoundError):
-            os.unlink(address.path)  # app/listening has checked that it is a socket
+        _remove_socket(address.path)
         bound = socket.socket(socket.AF_UNIX)
         name: str | tuple[str, int] = address.path
     else:
