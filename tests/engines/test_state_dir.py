@@ -166,8 +166,11 @@ def test_files_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     for owner, function, write in writes:
         with monkeypatch.context() as patched:
             patched.setattr(owner, function, fail)
-            with pytest.raises(EngineError, match=os.strerror(number)):
+            with pytest.raises(EngineError, match=os.strerror(number)) as refusal:
                 write()
+            is_full = number in (errno.ENOSPC, errno.EDQUOT)
+            another = "set TFSCTL_STATE_DIR to another directory"  # which does not know the servers of this one
+            assert refusal.value.hint == ("free disk space for the state directory" if is_full else another)
 
 
 def test_a_file_that_cannot_be_written_leaves_no_other_file(tmp_path: Path) -> None:

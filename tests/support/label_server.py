@@ -31,7 +31,7 @@ class FakeModel:
     server whose numbers are in `refused` fail.
     """
 
-    server, name, key = "fake", "m", "fake/m"
+    server, name, key, target = "fake", "m", "fake/m", "m"
 
     def __init__(
         self, folder: Path, at_step: Callable[[], None] = lambda: None, broken: tuple[int, ...] = (), refused: str = ""

@@ -105,21 +105,6 @@ def refuse_existing(base: Path, version: int) -> None:
         raise VersionTakenError(f"version {version} already exists: {existing.path}", hint=VERSION_EXISTS_HINT)
 
 
-def prune_versions(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
-    """Remove all versions in `base` except the `keep` highest and the protected ones; returns those removed.
-
-    Raises OSError.
-    """
-    removed = []
-    numbers = sorted({found.version for found in list_versions(base)})
-    for found in list_versions(base):
-        if found.version in numbers[-keep:] or found.version in protected:
-            continue
-        remove_version(found.path)
-        removed.append(found.version)
-    return removed
-
-
 def copy_directory(source: Path, target: Path, *, copy_file: Callable[[str, str], object] = shutil.copy2) -> None:
     """Copy the content of a directory to one that may exist. Raises TfsctlError with the first file that fails."""
 
@@ -142,7 +127,11 @@ def remove_version(version: Path) -> None:
     import tempfile
 
     hidden = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=version.parent))
-    os.rename(version, hidden / version.name)
+    try:
+        os.rename(version, hidden / version.name)
+    except OSError:
+        hidden.rmdir()
+        raise
     shutil.rmtree(hidden)
 
 

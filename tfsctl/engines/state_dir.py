@@ -22,6 +22,8 @@ from pathlib import Path
 from tfsctl.errors import EngineError
 
 _ANOTHER = "set TFSCTL_STATE_DIR to another directory"
+_FREE_SPACE = "free disk space for the state directory"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def base() -> Path:
@@ -67,8 +69,15 @@ def subfolder(name: str) -> Path:
                 raise EngineError(f"{folder} of the state directory belongs to another user", hint=_ANOTHER)
     except OSError as error:
         reason = _why_not_a_directory(path.parent) if isinstance(error, FileExistsError) else error.strerror
-        raise EngineError(f"cannot write the state directory {path.parent}: {reason}", hint=_ANOTHER) from error
+        hint = _FREE_SPACE if error.errno in _FULL else _ANOTHER
+        raise EngineError(f"cannot write the state directory {path.parent}: {reason}", hint=hint) from error
     return path
+
+
+def _cannot_write(path: Path, error: OSError) -> EngineError:
+    """The error for a file in the state directory. In another directory, tfsctl would not know the servers of this one."""
+    hint = _FREE_SPACE if error.errno in _FULL else _ANOTHER
+    return EngineError(f"cannot write {path}: {error.strerror}", hint=hint)
 
 
 def _why_not_a_directory(path: Path) -> str:
@@ -105,7 +114,7 @@ def lock(server: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
+        raise _cannot_write(path, error) from error
     try:
         lock_exclusively(descriptor, on_wait)
         yield
@@ -147,7 +156,7 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
+        raise _cannot_write(path, error) from error
 
 
 def config_folder(files: Mapping[str, str], *, server: str) -> Path:
@@ -172,7 +181,7 @@ def write_config_files(files: Mapping[str, str], *, server: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
     except OSError as error:
-        raise EngineError(f"cannot write {folder}: {error.strerror}", hint=_ANOTHER) from error
+        raise _cannot_write(folder, error) from error
     for file, text in files.items():
         write_atomically(folder / file, text, mode=0o644)
 

@@ -35,11 +35,8 @@ def prune(base: Path, keep: int, *, message: str = "") -> Removal:
         servers = ", ".join(served.unknown)
         return Removal((), (f"no version was removed: the server {servers} does not report which versions it serves",))
     notes = [f"version {version} was kept: {served.reasons[version]}" for version in old if version in served.versions]
-    try:
-        removed = model_dir.prune_versions(base, keep, protected=served.versions)
-    except OSError as error:
-        raise RolloutError(f"old versions of {base} could not be removed: {error}") from error
-    return Removal(tuple(removed), (*notes, *_record(base, "prune", removed, message)))
+    removed = [version for version in old if version not in served.versions]
+    return Removal(tuple(removed), (*notes, *_remove_all(base, "prune", removed, message)))
 
 
 def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal:
@@ -47,7 +44,7 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
 
     Raises NotFound and RolloutError.
     """
-    on_disk = {found.version: found.path for found in model_dir.list_versions(base)}
+    on_disk = dict.fromkeys(found.version for found in model_dir.list_versions(base))
     for version in versions:
         if version not in on_disk:
             listed = ", ".join(map(str, on_disk)) or "none"
@@ -62,14 +59,33 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
     if needed is not None:
         raise RolloutError(
             f"version {needed} cannot be removed: {served.reasons[needed]}",
-            hint="move the label with tfsctl label, or stop the server",
+            hint="move the label with tfsctl label, or stop the server"
+            if needed in served.labelled
+            else "stop the server",
         )
+    return Removal(tuple(versions), tuple(_remove_all(base, "remove", versions, message)))
+
+
+def _remove_all(base: Path, action: Literal["prune", "remove"], versions: Collection[int], message: str) -> list[str]:
+    """Remove versions and record it in the history; the note if that cannot be written.
+
+    Raises RolloutError if one cannot be removed. The history has those that were removed before it.
+    """
+    removed: dict[int, None] = {}
+    notes: list[str] = []
     try:
-        for version in versions:
-            model_dir.remove_version(on_disk[version])
+        for found in model_dir.list_versions(base):
+            if found.version in versions:  # 1 and 01 are the same version
+                model_dir.remove_version(found.path)
+                removed[found.version] = None
     except OSError as error:
-        raise RolloutError(f"version {version} in {base} could not be removed: {error}") from error
-    return Removal(tuple(versions), tuple(_record(base, "remove", versions, message)))
+        before = f" (removed before it: {', '.join(map(str, removed))})" if removed else ""
+        raise RolloutError(
+            f"version {found.version} in {base} could not be removed: {error.strerror}{before}"
+        ) from error
+    finally:
+        notes += _record(base, action, removed, message)
+    return notes
 
 
 def _record(base: Path, action: Literal["prune", "remove"], versions: Collection[int], message: str) -> list[str]:

@@ -90,3 +90,15 @@ def test_a_read_only_directory_is_a_note(tmp_path: Path, monkeypatch: pytest.Mon
         patch.setattr(os, "open", refuse)
         note = journal.append(tmp_path, Event("export", "m"))
     assert note == f"the history was not written: {tmp_path / journal.JOURNAL_FILE}: Permission denied"
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk may take a part of a write. The note says so, and the earlier events stay readable."""
+    earlier = Event("promote", "m")
+    journal.append(tmp_path, earlier)
+    text = (tmp_path / journal.JOURNAL_FILE).read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:9]))
+
+    assert journal.append(tmp_path, Event("rollback", "m")).endswith("No space left on device")
+    assert (tmp_path / journal.JOURNAL_FILE).read_bytes() == text

@@ -16,7 +16,7 @@ from label_server import BEFORE, FakeModel
 
 from tfsctl.core.history import journal
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
-from tfsctl.errors import InvalidInput, NotBlessed, NotFound, RolloutError
+from tfsctl.errors import EngineError, InvalidInput, NotBlessed, NotFound, RolloutError
 from tfsctl.rollout.labels import intent, transition
 from tfsctl.rollout.labels.label_changes import label_state, promote, rollback, set_labels
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
@@ -173,3 +173,54 @@ def test_an_intent_of_an_earlier_server_is_dropped(tmp_path: Path) -> None:
 
     assert (label_state(fresh).labels, label_state(fresh).notes) == ({}, ())
     assert fresh.read("served") == anew
+
+
+def test_a_change_is_undone_if_its_note_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk may be full by then. The server is asked for the previous state all the same."""
+    model = FakeModel(tmp_path, refused="2")
+    notes: list[intent.Intent] = []
+
+    def write(_key: str, note: intent.Intent) -> None:
+        if notes:
+            raise EngineError("cannot write: No space left on device")
+        notes.append(note)
+
+    monkeypatch.setattr(intent, "write", write)
+    with pytest.raises(RolloutError, match="the previous state is restored: refused"):
+        promote(model)
+    assert (model.read("stored"), model.read("served")) == (BEFORE, BEFORE)
+
+
+def test_hints_name_the_model_as_the_command_did(tmp_path: Path) -> None:
+    """A name with spaces is quoted, and the options that chose the server are there."""
+    model = FakeModel(tmp_path, refused="2 3 4 5")
+    model.target = "'a b' --server s"
+    set_labels(FakeModel(tmp_path), {"stable": 1}, removed=["previous"])
+    with pytest.raises(NotFound) as no_earlier:
+        rollback(model)
+    with pytest.raises(RolloutError) as not_restored:
+        promote(model)
+
+    assert no_earlier.value.hint == "tfsctl label 'a b' --server s stable=VERSION"
+    assert not_restored.value.hint == "tfsctl label ls 'a b' --server s tries to restore it again"
+
+
+def test_the_hint_of_a_missing_blessing_compares_versions_that_are_on_disk(tmp_path: Path) -> None:
+    """The stable version if there is one, otherwise another one; a missing version is an error before."""
+    model = FakeModel(tmp_path)
+    base = tmp_path / "m"
+    with pytest.raises(NotBlessed) as with_stable:
+        promote(model, version=2, require_blessing=True)
+    set_labels(model, {}, removed=["stable", "previous"])
+    with pytest.raises(NotBlessed) as without_stable:
+        promote(model, version=1, require_blessing=True)
+    with pytest.raises(NotFound, match="m has no version 9"):
+        promote(model, version=9, require_blessing=True)
+    for version in "0", "2":
+        (base / version / "saved_model.pb").unlink()
+    with pytest.raises(NotBlessed) as alone:
+        promote(model, version=1, require_blessing=True)
+
+    assert with_stable.value.hint == f"tfsctl compare {base}/1 {base}/2 --file FILE --fail-if THRESHOLD"
+    assert without_stable.value.hint == f"tfsctl compare {base}/0 {base}/1 --file FILE --fail-if THRESHOLD"
+    assert alone.value.hint == "remove --require-blessing: there is no other version to compare it with"

@@ -6,6 +6,7 @@ Serving ignores the file, because its name is not a number.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -32,12 +33,20 @@ def append(base: Path, event: Event) -> str:
         if event.id.encode() in text:
             return ""
         start = b"" if not text or text.endswith(b"\n") else b"\n"  # the last writer was killed
-        os.write(descriptor, start + json.dumps(event.to_document(), ensure_ascii=False).encode() + b"\n")
+        line = start + json.dumps(event.to_document(), ensure_ascii=False).encode() + b"\n"
+        _write_whole(descriptor, line, size)
     except OSError as error:
         return f"the history was not written: {base / JOURNAL_FILE}: {error.strerror}"
     finally:
         os.close(descriptor)
     return ""
+
+
+def _write_whole(descriptor: int, line: bytes, size: int) -> None:
+    """Append a line to a file of `size` bytes, or leave the file as it was. Raises OSError."""
+    if os.write(descriptor, line) < len(line):
+        os.ftruncate(descriptor, size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(base: Path) -> list[Event]:

@@ -20,12 +20,15 @@ STATUS_TIMEOUT_S = 2.0
 class ServedVersions:
     """The versions that must stay, with the reason for each, and the names of servers that could not be asked.
 
+    `labelled` are those that a label names.
+
     - A server serves, loads or unloads it.
     - A label or the version policy of a server names it, also of a server that has ended and can be restarted.
     """
 
     reasons: Mapping[int, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    labelled: frozenset[int] = frozenset()
 
     @property
     def versions(self) -> frozenset[int]:
@@ -37,11 +40,13 @@ def served_versions(base: Path) -> ServedVersions:
     """Ask all servers that tfsctl started and that serve models from the directory `base`."""
     reasons: dict[int, str] = {}
     unknown: list[str] = []
+    labelled: set[int] = set()
     for server in fleet.servers():
         name = server.record.name
         for model in models_in(server, base):
             for label, version in model.labels.items():
                 reasons[version] = f"the label {label} of the server {name} names it"
+                labelled.add(version)
             for version in model.policy.specific or ():
                 reasons.setdefault(version, f"the server {name} is set to serve it")
             if server.state in (ENDED, GONE):
@@ -51,7 +56,7 @@ def served_versions(base: Path) -> ServedVersions:
                 unknown.append(name)
             for version in states or ():
                 reasons.setdefault(version, f"the server {name} serves it")
-    return ServedVersions(reasons, tuple(dict.fromkeys(unknown)))
+    return ServedVersions(reasons, tuple(dict.fromkeys(unknown)), frozenset(labelled))
 
 
 def models_in(server: TrackedServer, base: Path) -> list[ModelConfig]:

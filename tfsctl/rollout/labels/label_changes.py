@@ -93,7 +93,8 @@ def find_model(
     chosen = choose_server([one.record for one in running.values()], model=name, name=server, has_model_option=False)
     if name not in chosen.models:
         raise NotFound(f"the server {chosen.name} has no model {name} (models: {', '.join(chosen.models)})")
-    return TrackedServerModel(running[chosen.name], name, connection)
+    is_only_server = sum(name in one.record.models for one in running.values()) == 1
+    return TrackedServerModel(running[chosen.name], name, connection, is_only_server=is_only_server)
 
 
 def label_state(model: ManagedModel, options: ChangeOptions = ChangeOptions()) -> LabelState:
@@ -145,7 +146,8 @@ def promote(
                 f"version {chosen} of {model.name} is stable already", hint="--version W promotes another one"
             )
         if require_blessing:
-            _check_blessing(model, chosen)
+            _check_on_disk(model, [chosen])
+            _check_blessing(model, chosen, (before, *sorted(loaded, reverse=True)))
         earlier = max(loaded, default=None) if before is None else before
         return {STABLE: chosen, **({} if earlier in (None, chosen) else {PREVIOUS: earlier})}, ()
 
@@ -162,14 +164,14 @@ def rollback(model: ManagedModel, *, options: ChangeOptions = ChangeOptions()) -
     def choose(labels: Mapping[str, int], _loaded: Collection[int]) -> tuple[dict[str, int], Collection[str]]:
         current = labels.get(STABLE)
         if current is None:
-            raise NotFound(f"{model.name} has no label stable", hint=f"tfsctl promote {shlex.quote(model.name)}")
+            raise NotFound(f"{model.name} has no label stable", hint=f"tfsctl promote {model.target}")
         target = labels.get(PREVIOUS)
         if target in (None, current):
             target = _earlier_stable(model.base, current)
         if target is None:
             raise NotFound(
                 f"no version of {model.name} was stable before version {current}",
-                hint=f"tfsctl label {shlex.quote(model.name)} stable=VERSION",
+                hint=f"tfsctl label {model.target} stable=VERSION",
             )
         return {STABLE: target}, [PREVIOUS] if PREVIOUS in labels else []
 
@@ -222,7 +224,7 @@ def _unlabelled_note(model: ManagedModel, labels: Mapping[str, int], served: Col
     if stable is None or highest is None or highest == stable:
         return ""
     naming = [label for label, version in labels.items() if version == highest]
-    release = f"; tfsctl label rm {shlex.quote(model.name)} {naming[0]} unloads it" if len(naming) == 1 else ""
+    release = f"; tfsctl label rm {model.target} {shlex.quote(naming[0])} unloads it" if len(naming) == 1 else ""
     return f"requests without a label go to version {highest}, the highest that is loaded, and not to stable{release}"
 
 
@@ -262,24 +264,26 @@ def _check_on_disk(model: ManagedModel, versions: Collection[int]) -> None:
         )
 
 
-def _check_blessing(model: ManagedModel, version: int) -> None:
-    directory = next(
-        (
-            found.path
-            for found in (model_dir.list_versions(model.base) if model.base else ())
-            if found.version == version
-        ),
-        None,
-    )
-    blessings = [] if directory is None else read_blessings(directory)
+def _check_blessing(model: ManagedModel, version: int, others: Collection[int | None]) -> None:
+    """Raise NotBlessed unless the version passed its last comparison. `others`: with which it may be compared, best first."""
+    if model.base is None:
+        raise NotBlessed(
+            f"the directory of {model.name} is not on this machine: its blessings cannot be read",
+            hint="remove --require-blessing",
+        )
+    on_disk = {found.version: found.path for found in model_dir.list_versions(model.base)}
+    blessings = read_blessings(on_disk[version]) if version in on_disk else []
     if blessings and blessings[-1].passed:
         return
     why = f"failed its last comparison ({blessings[-1].time})" if blessings else "has no blessing"
-    raise NotBlessed(
-        f"version {version} of {model.name} {why}",
-        hint=f"tfsctl compare {shlex.quote(model.name)}@stable {shlex.quote(model.name)}@{version} "
-        "--file FILE --fail-if THRESHOLD",
-    )
+    comparable = set(_on_disk(model.base)) - {version}
+    other = next((one for one in others if one in comparable), max(comparable, default=None))
+    if other is None:
+        hint = "remove --require-blessing: there is no other version to compare it with"
+    else:
+        sides = " ".join(shlex.quote(str(on_disk[one])) for one in (other, version))
+        hint = f"tfsctl compare {sides} --file FILE --fail-if THRESHOLD"
+    raise NotBlessed(f"version {version} of {model.name} {why}", hint=hint)
 
 
 def _earlier_stable(base: Path | None, current: int) -> int | None:

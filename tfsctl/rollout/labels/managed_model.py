@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -14,14 +15,14 @@ from typing import Protocol
 from tfsctl.clients.connection import DEFAULT_CONNECTION, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import protos
-from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.core.types import DEFAULT_GRPC_PORT, ModelRef, VersionStatus
 from tfsctl.engines import state_dir
 from tfsctl.engines.docker.container_spec import config_inside
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records, server_log
 from tfsctl.engines.registry.server_choice import grpc_tls
 from tfsctl.engines.registry.tracked_server import TrackedServer
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.errors import InvalidInput, NotFound, RolloutError
 from tfsctl.rollout.labels.config_file import write_in_place
 from tfsctl.serving_config import messages
 from tfsctl.serving_config.model_config import (
@@ -39,12 +40,14 @@ RPC_TIMEOUT_S = 30.0
 class ManagedModel(Protocol):
     """The interface of a server whose labels can be changed.
 
-    `key` identifies the server and the model; `server` is the server's name for messages.
+    `key` identifies the server and the model; `server` is the server's name for messages. `target` is the model on a
+    command line, with the options that choose its server.
     """
 
     key: str
     server: str
     name: str
+    target: str
 
     @property
     def base(self) -> Path | None:
@@ -75,11 +78,22 @@ class ManagedModel(Protocol):
 class TrackedServerModel:
     """A model of a server that tfsctl started."""
 
-    def __init__(self, server: TrackedServer, name: str, connection: Connection = DEFAULT_CONNECTION) -> None:
-        """Raises EngineError if the command line of the server is unknown."""
+    def __init__(
+        self,
+        server: TrackedServer,
+        name: str,
+        connection: Connection = DEFAULT_CONNECTION,
+        *,
+        is_only_server: bool = True,
+    ) -> None:
+        """`is_only_server`: no other running server has the model.
+
+        Raises EngineError if the command line of the server is unknown.
+        """
         self._tracked, self._record, self._connection = server, server.record, connection
         self.server, self.name = self._record.name, name
         self.key = f"{self._record.name}/{name}"
+        self.target = shlex.quote(name) + ("" if is_only_server else f" --server {shlex.quote(self.server)}")
         self._spec()
 
     @cached_property
@@ -155,6 +169,8 @@ class ConfigFileModel:
         self._file, self._client = file, client
         self.server, self.name = client.address, name
         self.key = f"{file.resolve()}/{name}"
+        place = "" if client.address == f"localhost:{DEFAULT_GRPC_PORT}" else _address_options(client.address)
+        self.target = f"{shlex.quote(name)} --config {shlex.quote(str(file))}{place}"
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:24]
         self._copy = state_dir.base() / "changes" / f"{digest}.config"  # exists while the file is being written
         self.config()
@@ -208,13 +224,21 @@ class ConfigFileModel:
         return found
 
     def save(self, config: ModelConfig) -> None:
-        """Write the file. Comments in it are lost."""
+        """Write the file, unless it says so already. Comments in it are lost."""
         from google.protobuf import text_format
 
+        if self.config() == config and not self._copy.exists():
+            return
         text = text_format.MessageToString(self._changed(config))
         state_dir.subfolder(self._copy.parent.name)
         state_dir.write_atomically(self._copy, text)
-        write_in_place(self._file, text)
+        before = self._file.read_bytes()
+        try:
+            write_in_place(self._file, text)
+        except RolloutError:
+            if self._file.read_bytes() == before:
+                self._copy.unlink()  # the file is as it was
+            raise
         self._copy.unlink()
 
     def reload(self, config: ModelConfig) -> None:
@@ -232,3 +256,8 @@ class ConfigFileModel:
     def restart_note(self) -> str:
         """Nothing: the server reads the file again when it starts."""
         return ""
+
+
+def _address_options(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return f" --host {shlex.quote(host.strip('[]'))} --port {port}"

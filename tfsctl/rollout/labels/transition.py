@@ -7,8 +7,10 @@ configuration is stored where the server reads it when it starts.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 
 from tfsctl.core.history import journal
@@ -106,7 +108,8 @@ def _undo_failed_change(
     model: ManagedModel, intent: Intent, error: BaseException, wait_timeout_s: float
 ) -> BaseException:
     """Undo a change that failed with `error`, and return the error to raise."""
-    intents.write(model.key, replace(intent, undoing=True))
+    with suppress(TfsctlError):  # without the mark, the next command decides by the labels that the server has
+        intents.write(model.key, replace(intent, undoing=True))
     why = error.message if isinstance(error, TfsctlError) else "it was interrupted"
     try:
         _undo(model, intent.steps, wait_timeout_s)
@@ -114,7 +117,7 @@ def _undo_failed_change(
         failed = RolloutError(
             f"the labels of {model.name} were not changed: {why}; restoring the previous state failed too: "
             f"{again.message}",
-            hint=f"tfsctl label ls {model.name} tries to restore it again",
+            hint=f"tfsctl label ls {model.target} tries to restore it again",
         )
     else:
         intents.remove(model.key)
@@ -179,7 +182,7 @@ def wait_until_available(model: ManagedModel, versions: Collection[int], timeout
 def _not_loaded(model: ManagedModel, version: int, why: str) -> RolloutError:
     return RolloutError(
         f"version {version} of {model.name} cannot be loaded: {why}",
-        hint="" if model.base is None else f"tfsctl verify {model.base / str(version)}",
+        hint="" if model.base is None else f"tfsctl verify {shlex.quote(str(model.base / str(version)))}",
     )
 
 

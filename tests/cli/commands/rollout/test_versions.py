@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from tfsctl.core.history.event import Event
 from tfsctl.core.version_files.blessings import read_blessings
 from tfsctl.core.version_files.file_hashes import hash_files
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.errors import ExitCode
 from tfsctl.rollout.inventory import ModelInventory, ServerOfModel
 
 
@@ -112,6 +115,35 @@ def test_removal_is_recorded(base: Path, run_cli: RunCli) -> None:
         ("prune", (1,), ""),
     ]
     assert shown[2:4] == ["prune", "1"]
+
+
+def test_versions_removed_before_a_failure_are_recorded(
+    base: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the version that stayed and those that are gone; no temporary folder is left."""
+    rename = os.rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.name == "2":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    shown = run_cli("versions", "rm", base, "1", "2")
+
+    assert shown.code == ExitCode.FAILED
+    reason = "could not be removed: Read-only file system (removed before it: 1)"
+    assert f"error: version 2 in {base} {reason}\n" in shown.stderr
+    assert [one.versions for one in journal.read(base)] == [(1,)]
+    assert sorted(path.name for path in base.iterdir()) == [journal.JOURNAL_FILE, "2", "3"]
+
+
+@pytest.mark.parametrize("command", [["rm", "1"], ["prune", "--keep", "2"]], ids=" ".join)
+def test_all_directories_of_a_version_are_removed(base: Path, run_cli: RunCli, command: list[str]) -> None:
+    """1 and 01 are the same version."""
+    shutil.copytree(base / "1", base / "01")
+    shown = json.loads(run_cli("versions", command[0], base, *command[1:], "--json").stdout)
+    assert (shown["removed"], shown["left"]) == ([1], [2, 3])
 
 
 def test_times_on_a_terminal_are_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
