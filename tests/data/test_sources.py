@@ -352,6 +352,7 @@ def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
         ("x.json", b'{"a": [1], "b": [1, 2]}', "different numbers of rows: a 1, b 2"),
         ("x.csv.gz", b"text", "Not a gzipped file"),
         ("x.doc", b"", "cannot tell the format of x.doc"),
+        ("x.xlsx", b"", "no reader for .xlsx files"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_one_error(
@@ -363,6 +364,26 @@ def test_a_file_that_is_not_what_its_name_says_is_one_error(
     with pytest.raises(InvalidInput, match=message) as refused:
         read(tmp_path / name, TEXT)
     assert "--format jsonl reads" not in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("x.XLSX", "save the sheet as CSV"),
+        ("x.pkl", "DataFrame.to_csv"),
+        ("x.feather", "DataFrame.to_parquet"),
+        ("x.h5", "numpy.savez"),
+        ("x.zip", "unpack it first"),
+        ("x.csv.bz2", "unpack it first"),
+    ],
+)
+def test_files_of_other_programs_are_refused_with_a_format_to_save(tmp_path: Path, name: str, hint: str) -> None:
+    """No --format reads them."""
+    (tmp_path / name).write_bytes(b"PK")
+
+    with pytest.raises(InvalidInput, match="no reader for") as refused:
+        read(tmp_path / name, TEXT)
+    assert hint in refused.value.hint
 
 
 @pytest.mark.parametrize(

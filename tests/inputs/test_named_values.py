@@ -374,24 +374,29 @@ def test_any_text_is_a_row_of_itself_in_a_json_list(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "typed", "named", "message", "row"),
+    ("wanted", "typed", "named", "value", "message"),
     [
-        (HOUSE, ["area=1 city=[b]"], [], "'[b]', looks like JSON, but is not valid JSON", '{"city": "[b]"}'),
-        (HOUSE, ["area=1"], ["city={b"], "'{b', looks like JSON, but is not valid JSON", '{"city": "{b"}'),
-        (HOUSE, ['area=1 city={"a": 1}'], [], "looks like JSON, but is not a list of strings", '"{\\"a\\": 1}"'),
-        (TEXT, ["text=[b"], [], "'[b', looks like JSON, but is not valid JSON", '{"text": "[b"}'),
-        (TEXT, [], ["text=['a']"], "looks like JSON, but is not valid JSON", '{"text": "[\'a\']"}'),
+        (HOUSE, "area=1 city={}", "", "[b]", "is not valid JSON"),
+        (HOUSE, "area=1", "city={}", "{b", "is not valid JSON"),
+        (HOUSE, "area=1 city={}", "", '{"a": 1}', "is not a list of strings"),
+        (TEXT, "text={}", "", "[b", "is not valid JSON"),
+        (TEXT, "", "text={}", "['a']", "is not valid JSON"),
     ],
 )
 def test_a_value_that_begins_like_json_is_json(
-    wanted: Signature, typed: list[str], named: list[str], message: str, row: str
+    wanted: Signature, typed: str, named: str, value: str, message: str
 ) -> None:
-    """Broken JSON is never sent as text; the hint shows how it is."""
-    with pytest.raises(InvalidInput) as caught:
-        shape_inputs(typed, wanted, named)
-    assert message in caught.value.message
-    assert caught.value.hint.startswith("to send it as text, write the row as JSON: ")
-    assert row in caught.value.hint
+    """Broken JSON is never sent as text; the value in the hint is."""
+
+    def shape(written: str) -> dict[str, np.ndarray]:
+        arguments, values = ([text.replace("{}", written)] if text else [] for text in (typed, named))
+        return dict(shape_inputs(arguments, wanted, values))
+
+    with pytest.raises(InvalidInput, match="looks like JSON, but " + message) as caught:
+        shape(value)
+    _, start, hinted = caught.value.hint.partition("to send it as text, write it as a JSON list: ")
+    assert start
+    assert shape(hinted)[wanted.inputs[-1].name].tolist() == [value.encode()]
 
 
 @given(st.text())
@@ -403,7 +408,7 @@ def test_any_text_is_shaped_or_refused(text: str) -> None:
             assert shape_inputs([text], wanted).keys() == {spec.name for spec in wanted.inputs}
         except InvalidInput as error:
             explained.append(error.hint)
-    starts = ("for example: ", "to send it as text, write the row as JSON: ", TEXT_HINT)
+    starts = ("for example: ", "to send it as text, write it as a JSON list: ", TEXT_HINT)
     assert all(hint.startswith(starts) for hint in explained)
 
 

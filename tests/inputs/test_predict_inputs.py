@@ -164,6 +164,8 @@ def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) 
         (HOUSE, ['{"area": [1, 2], "city": ["a"]}'], "the inputs have different numbers of rows: area 2, city 1"),
         (HOUSE, ['{"instances": [1], "inputs": [1]}'], 'the body has both "instances" and "inputs"'),
         (NUMBER, ['{"instances": [1], "signature": "s"}'], "the body has a key 'signature'; a body has"),
+        (NUMBER, ['{"instance": [1]}'], "there is no input 'instance' (did you mean 'instances', the key of a body?)"),
+        (HOUSE, ['{"Input": {"area": 1}}'], "there is no input 'Input' (did you mean 'inputs', the key of a body?)"),
         (NUMBER, ['{"instances": [1], "signature_name": 5}'], '"signature_name" is 5, which is not a name'),
         (HOUSE, ["AREA=1 city=a"], "there is no input 'AREA' (did you mean 'area'?)"),
         (NUMBER, ['{"X": 1}'], "there is no input 'X' (did you mean 'x'?)"),

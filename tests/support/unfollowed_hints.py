@@ -181,7 +181,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "tfsctl export SOURCE writes one",
         'tfsctl predict "some text"; tfsctl metadata shows the inputs',
         "the copy may be incomplete: copy or export the version again",
-        "to send it as text, write the row as JSON: {}",
+        "to send it as text, write it as a JSON list: {}",
         "write one label per line, or a JSON list",
         "write the number with a decimal comma and without thousands separators",
         "write the number without thousands separators",
@@ -300,6 +300,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "update the driver, or use an image with an older CUDA: tfsctl serve PATH --tag TAG",
     ],
     "a server or a port must be in a certain state: tests/engines": [
+        "remove {}; or, for the running model, write --model {}",
         "--grpc-port 0 takes a free port",
         "--server-arg=--FLAG=VALUE; tfsctl-model-server --help lists them",
         "--server-arg={}",

@@ -27,6 +27,18 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".pq": "parquet",
     **dict.fromkeys(IMAGE_SUFFIXES, "images"),
 }
+# How to save other files of rows in a format that can be read.
+_HOW_TO_SAVE = {
+    **dict.fromkeys(
+        (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "save the sheet as CSV (UTF-8) in the spreadsheet program"
+    ),
+    **dict.fromkeys((".pkl", ".pickle"), "load it in Python, and save the rows with DataFrame.to_csv or numpy.save"),
+    **dict.fromkeys((".feather", ".arrow", ".orc", ".avro"), "save the rows as Parquet: DataFrame.to_parquet"),
+    **dict.fromkeys((".h5", ".hdf5", ".mat"), "load it in Python, and save the arrays with numpy.savez"),
+    **dict.fromkeys(
+        (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "unpack it first; only .gz is read"
+    ),
+}
 
 
 def open_source(
@@ -89,6 +101,8 @@ def _format_of(path: Path, text_format: TextFormat) -> Format:
     if chosen in (None, "text") and text_format.csv_options:
         return "csv"
     if chosen is None:
+        if how := _HOW_TO_SAVE.get(path.suffix.lower()):
+            raise InvalidInput(f"cannot read {path.name}: tfsctl has no reader for {path.suffix} files", hint=how)
         raise InvalidInput(
             f"cannot tell the format of {path.name}", hint=f"add --format and one of {', '.join(FORMATS)}"
         )

@@ -236,12 +236,24 @@ def _is_body(value: Mapping[str, object]) -> bool:
 
 def _refuse_unknown_body_keys(value: Mapping[str, object], signature: Signature) -> None:
     """Raise InvalidInput for a body of the REST API with other keys, unless they are inputs of the model."""
-    if value.keys().isdisjoint(("instances", "inputs")) or any(signature.input(name) for name in value):
+    if any(signature.input(name) for name in value):
+        return
+    if value.keys().isdisjoint(("instances", "inputs")):
+        _refuse_similar_body_keys(value, signature)
         return
     if value.keys() >= {"instances", "inputs"}:
         raise InvalidInput('the body has both "instances" and "inputs"')
     unknown = next(name for name in value if name not in _BODY_KEYS)
     raise InvalidInput(f'the body has a key {unknown!r}; a body has "instances" or "inputs", and "signature_name"')
+
+
+def _refuse_similar_body_keys(value: Mapping[str, object], signature: Signature) -> None:
+    """Raise InvalidInput for a misspelt key of a body, such as `instance`, unless it resembles the name of an input."""
+    names = [spec.name for spec in signature.inputs]
+    for name in value:
+        close = difflib.get_close_matches(name.lower(), ("instances", "inputs"), n=1)
+        if close and not difflib.get_close_matches(name, names, n=1):
+            raise InvalidInput(f"there is no input {name!r} (did you mean {close[0]!r}, the key of a body?)")
 
 
 def _typed(text: str, spec: TensorSpec) -> object:
@@ -252,11 +264,11 @@ def _typed(text: str, spec: TensorSpec) -> object:
         value = parse_json(text)
         if isinstance(value, list) or is_b64(value):
             return value
-        row = json.dumps({spec.name: text}, ensure_ascii=False)
+        as_list = json.dumps([text], ensure_ascii=False)
         raise InvalidInput(
             f"the value of {spec.name}, {quoted(text)}, looks like JSON, but is not "
             + ("valid JSON" if value is None else "a list of strings"),
-            hint=f"to send it as text, write the row as JSON: {row}",
+            hint=f"to send it as text, write it as a JSON list: {as_list}",
         )
     value = parse_json(text)
     if value is not None and not isinstance(value, (int, float)):

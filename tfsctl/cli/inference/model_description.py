@@ -27,9 +27,17 @@ class ModelDescription:
 
 
 def describe_model(options: ServerOptions, path: Path | None) -> ModelDescription:
-    """Describe the model in a directory, or the served model if `path` is None. For `tfsctl metadata`."""
+    """Describe the model in a directory, or the served model if `path` is None. For `tfsctl metadata`.
+
+    Raises InvalidInput if the command line has a directory and the address of a server.
+    """
     if path is None:
         return describe_served(options)
+    if options.typed_address is not None:
+        raise InvalidInput(
+            f"{path} is the directory of a model, and {options.typed_address} chooses a server",
+            hint=f"remove {options.typed_address}; or, for the running model, write --model {shlex.quote(path.name)}",
+        )
     try:
         return describe_directory(path, options)
     except NotFound as error:
@@ -50,7 +58,8 @@ def describe_named(
 ) -> ModelDescription:
     """Describe the model that `text` names: a directory, a version (of `base`, or of the server), or NAME[@VERSION].
 
-    `command` is the tfsctl command that hints name.
+    A bare name is that of a running model if the command line has the address of a server, even if there is a directory
+    of that name. `command` is the tfsctl command that hints name.
     """
     from tfsctl.core.model_dir import parse_version, without_scheme
 
@@ -59,7 +68,7 @@ def describe_named(
         if version is None:
             raise InvalidInput(f"{base} has no version {text}", hint="use version numbers, or remove PATH")
         return describe_directory(base, replace(options, version=version))
-    if Path(text).exists():
+    if Path(text).exists() and ("/" in text or options.typed_address is None):
         return describe_directory(Path(text), options, command=command)
     if "/" in text:
         without_scheme(text)  # raises the error for a URL

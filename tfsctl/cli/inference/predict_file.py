@@ -117,6 +117,8 @@ def predict_file(
             _explain_resuming(output, error)
         raise
     seconds = time.perf_counter() - start
+    if not output.rows and not output.rejects and files.file != STDIN:
+        terminal.say_note(f"{source.name} has no rows")
     if isinstance(output, FileOutput):
         _report(output, bulk, output.rows - rows_before, seconds, as_json=as_json)
 

@@ -186,6 +186,7 @@ class ServerOptions:
     server: str | None = None
     model_is_argument: bool = False  # a positional argument names the model
     profile_model: str | None = None  # the model of the profile; a positional argument overrides it
+    typed_address: str | None = None  # the first of --server, --host, --port and --url on the command line
 
     def with_model(self, text: str | None) -> ServerOptions:
         """Return the options with the model of a positional argument, `NAME` or `NAME@VERSION`.
@@ -328,6 +329,7 @@ def _server_options(
     )
     transport: Transport = "grpc" if use_grpc else "rest"
     options = ServerOptions(model, host, port, version, label, transport, timeout, connection, server)
+    options = replace(options, typed_address=next(iter(_typed_addresses(ctx, places)), None))
     if chosen is not None:
         return options.with_profile(chosen)
     return options if url is None else options.with_url(url)
@@ -339,6 +341,11 @@ def _is_typed(ctx: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _typed_addresses(ctx: typer.Context, places: Mapping[str, object]) -> list[str]:
+    """Those of --server, --host, --port and --url (option -> value) that are on the command line."""
+    return [option for option, value in places.items() if value is not None and _is_typed(ctx, option.lstrip("-"))]
+
+
 def _load_profile(ctx: typer.Context, name: str, places: Mapping[str, object]) -> Profile | None:
     """Read the profile. Returns None if TFSCTL_PROFILE names it, and the command line names another server.
 
@@ -346,7 +353,7 @@ def _load_profile(ctx: typer.Context, name: str, places: Mapping[str, object]) -
     """
     from tfsctl.clients.profiles.profile_file import load_profile
 
-    typed = [option for option, value in places.items() if value is not None and _is_typed(ctx, option.lstrip("-"))]
+    typed = _typed_addresses(ctx, places)
     if typed and not _is_typed(ctx, "profile"):
         return None
     if typed:

@@ -161,6 +161,25 @@ def test_labels_come_from_the_server_record(run_cli: RunCli, registered: ServerR
     assert json.loads(run_cli("metadata", "--model", "echo", "--json").stdout)["labels"] == {"stable": 7}
 
 
+@pytest.mark.parametrize("option", [["--port", "1"], ["--host", "h"], ["--server", "s"], ["--url", "http://h/"]])
+def test_a_directory_and_the_address_of_a_server_are_refused(
+    run_cli: RunCli, two_versions: Path, option: list[str]
+) -> None:
+    """The option would be ignored; the environment variables of other commands are."""
+    refused = run_cli("metadata", two_versions, *option)
+    assert (refused.stdout, refused.code) == ("", 2)
+    assert f"is the directory of a model, and {option[0]} chooses a server" in refused.stderr
+    assert f"hint: remove {option[0]}; or, for the running model, write --model {two_versions.name}" in refused.stderr
+
+
+def test_the_environment_names_no_server_for_a_directory(
+    run_cli: RunCli, two_versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TFSCTL_PORT is for the commands that need a server."""
+    monkeypatch.setenv("TFSCTL_PORT", "1")
+    assert run_cli("metadata", two_versions).code == 0
+
+
 def test_hint_without_server_or_path(run_cli: RunCli) -> None:
     """If no server runs and nothing is named, the hint says how to start or name one."""
     result = run_cli("metadata")

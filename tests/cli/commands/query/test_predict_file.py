@@ -156,6 +156,8 @@ def test_kept_columns_of_a_file_without_rows(server: Served, tmp_path: Path, run
 
     assert run_cli(*command, "--output", tmp_path / "out.csv").code == 0
     assert (tmp_path / "out.csv").read_text() == "id,x,y\n"
+    printed = run_cli(*command)
+    assert (printed.stdout, printed.stderr, printed.code) == ("", "note: in.csv has no rows\n", 0)
 
 
 def test_the_hint_after_a_bad_row_works(server: Served, tmp_path: Path, run_cli: RunCli) -> None:

@@ -76,3 +76,14 @@ def test_possible_example_inputs_are_noted(run_cli: RunCli) -> None:
     assert result.stderr == (
         "note: if regress_x_to_y parses tf.Examples, tfsctl predict --example FEATURE=VALUE builds them\n"
     )
+
+
+def test_with_a_port_a_bare_name_is_a_running_model(
+    run_cli: RunCli, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if a directory has that name."""
+    (tmp_path / "half_plus_two").mkdir()
+    monkeypatch.chdir(tmp_path)
+    port = ["--host", served.host, "--port", served.rest_port]
+    assert run_cli("sample", "half_plus_two", *port).code == 0
+    assert run_cli("sample", "./half_plus_two", *port).code != 0
