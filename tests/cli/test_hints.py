@@ -17,7 +17,7 @@ from hint_scenarios import FILES, LOCAL, WITH_SERVER, Scenario
 from hint_templates import hints, pattern_of
 from unfollowed_hints import UNFOLLOWED
 
-from tfsctl.cli import root_command
+from tfsctl.cli import _without_request_options, root_command
 from tfsctl.cli.registry import COMMANDS
 from tfsctl.engines.server_record import ServerRecord
 
@@ -154,3 +154,17 @@ def test_hints_about_queries_are_followed(run_cli: RunCli, registered: ServerRec
 def test_hints_without_a_server_are_followed(run_cli: RunCli, scenario: Scenario) -> None:
     """The command line that the hint leads to succeeds."""
     follow(run_cli, scenario)
+
+
+def test_hints_name_no_option_of_requests_that_the_command_lacks(run_cli: RunCli) -> None:
+    """`record` has no --port: the part of the hint that names it is left out."""
+    assert hint_of(run_cli("record", "m", "--to", "recordings")) == "start one with tfsctl serve PATH"
+
+
+def test_parts_of_hints_are_left_out_if_others_remain() -> None:
+    """Hints of one part, and those about other commands, stay as they are."""
+    both = "tfsctl status lists the loaded versions; without --version the latest is used"
+    assert _without_request_options(both, {"--version"}) == both
+    assert _without_request_options(both, {"--json"}) == "tfsctl status lists the loaded versions"
+    for kept in "add --model NAME", "tfsctl wait m --timeout 9; tfsctl ps", "--models-of X; y", "--model_name=X; y":
+        assert _without_request_options(kept, set()) == kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__bases__[
     0
 ]  # Click's UsageError, which Typer does not export
+_REQUEST_OPTIONS = ("--model", "--version", "--label", "--host", "--port", "--timeout", "--connect-timeout")
 _DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
@@ -108,12 +109,23 @@ def _explained(error: TfsctlError) -> TfsctlError:
 
 
 def _with_possible_hint(error: TfsctlError, command: str) -> TfsctlError:
-    """The error, whose hint names no options of `predict --file` if the command does not have them."""
+    """The error, whose hint names no options of requests or of `predict --file` that the command does not have."""
     if "--" in error.hint and command:
         from tfsctl.data.file_hints import possible_hint
 
-        error.hint = possible_hint(error.hint, options_of(command))
+        options = options_of(command)
+        error.hint = _without_request_options(possible_hint(error.hint, options), options)
     return error
+
+
+def _without_request_options(hint: str, options: Collection[str]) -> str:
+    """The hint without its parts that name an option of requests that is missing, unless nothing would be left."""
+    parts = hint.split("; ")
+    missing = [option for option in _REQUEST_OPTIONS if option not in options]
+    possible = [
+        part for part in parts if "tfsctl " in part or not any(f"{option} " in f"{part} " for option in missing)
+    ]
+    return "; ".join(possible or parts)
 
 
 def _has_working_directory() -> bool:

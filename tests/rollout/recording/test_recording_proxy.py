@@ -163,7 +163,7 @@ def test_requests_to_a_server_that_has_ended_are_recorded_as_unavailable(
     folder = tmp_path / "recording"
     with proxy(server, folder) as (port, _):
         taken = find_recorded(server.name, None, listen=f"127.0.0.1:{server.rest_port}")
-        with pytest.raises(EngineError, match="cannot listen on 127"), recording(taken, tmp_path / "other"):
+        with pytest.raises(EngineError, match=r"^cannot listen on \S+: [^:]+$"), recording(taken, tmp_path / "other"):
             pass
         run_cli("stop", "m")
         assert ask(port, "/v1/models/m:predict", b'{"instances": [1.0]}')[0] == 503

@@ -106,9 +106,9 @@ class _RunningProxy:
             self._thread.join()
             self._close_log()
             host, port = listen
-            raise EngineError(
-                f"cannot listen on {host}:{port}: {self._error.strerror or self._error}", hint="--listen another port"
-            )
+            why = self._error.strerror or str(self._error)
+            what = f"cannot listen on {host}:{port}: "
+            raise EngineError(what + why.removeprefix(what), hint="--listen another port")
 
     def is_alive(self) -> bool:
         """Whether the proxy is running."""
