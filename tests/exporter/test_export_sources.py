@@ -169,7 +169,7 @@ def test_directory_of_versions_needs_the_choice_of_one(export: Export) -> None:
         (NET, "net.py:other", (2, "net.py does not define `other`")),
         ("def build_model(depth, width): pass", "net.py", (2, "net.py: build_model() requires arguments: depth, width")),
         ("model = {'a': 1}", "net.py", (1, "the model is of type dict, which tfsctl cannot export")),
-        ("def build_model(): pass", "net.py", (1, "the model is of type NoneType, which tfsctl cannot export")),
+        ("def build_model(): pass", "net.py", (2, "net.py: build_model() returned None, and not a model")),
         ("import tensorflow as tf\nmodel = tf.Module()", "net.py", (1, "the Module has no signatures")),
         (
             "import tensorflow as tf\nmodel = tf.Module()\nmodel.signatures = {'f': tf.function(lambda x: x)}",

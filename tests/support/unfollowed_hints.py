@@ -54,7 +54,10 @@ UNFOLLOWED: dict[str, list[str]] = {
     ],
     "a change of a model or its source, which needs TensorFlow: tests/exporter": [
         "--allow-breaking publishes it anyway; --name publishes it as another model",
-        "--arg NAME=VALUE passes --NAME=VALUE to the file",
+        "--arg NAME=VALUE passes --NAME=VALUE to the file, and --arg VALUE passes VALUE",
+        "define `{}` before the file exits",
+        "give one model, or a dict of models by the names of their signatures",
+        "give the {} alone, without the {}",
         "--as embeddings if its first column holds keys and the others vectors, or --keys KEYS.txt for vectors",
         "--compare latest, or the number of a version",
         "--k {}",

@@ -56,6 +56,8 @@ def hint_for(error: TensorFlowError) -> str:
         return "--check-timeout SECONDS allows more time"
     if "an output of dtype" in str(error):
         return "return it with another dtype, for example tf.cast(x, tf.float32)"
+    if "uninitialized value" in str(error):
+        return "save the variable with the model, or initialize it in the model's main_op"
     unknown = re.search(r"Op type not registered '(\w+)'", str(error))
     if unknown is None:
         return ""

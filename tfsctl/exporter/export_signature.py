@@ -32,12 +32,20 @@ def outputs_by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str
     """The outputs of a model by name. `layers` holds names for outputs without a dict key, or None for generated names."""
     import keras
 
-    if isinstance(answer, tuple) and hasattr(answer, "_asdict"):
-        answer = answer._asdict()  # a NamedTuple: the names of its fields
-    elif is_dataclass(answer) and not isinstance(answer, Mapping):
-        answer = {field.name: getattr(answer, field.name) for field in fields(answer)}
-    leaves = keras.tree.flatten_with_path(answer)
+    leaves = keras.tree.flatten_with_path(keras.tree.traverse(_fields_by_name, answer))
     names = naming.output_names(
         [naming.from_path(path) or (layers[i] if i < len(layers) else None) for i, (path, _) in enumerate(leaves)]
     )
     return {name: leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+def _fields_by_name(answer: Tree) -> Tree:
+    """The fields of a NamedTuple or dataclass by name, also within each other; None for anything else."""
+    import keras
+
+    if isinstance(answer, tuple) and hasattr(answer, "_asdict"):
+        return keras.tree.traverse(_fields_by_name, answer._asdict())
+    if is_dataclass(answer) and not isinstance(answer, (type, Mapping)):
+        values = {field.name: getattr(answer, field.name) for field in fields(answer)}
+        return keras.tree.traverse(_fields_by_name, values)
+    return None

@@ -28,9 +28,11 @@ def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
     wanted = DEFAULT_SIGNATURE if name is None else name
     if wanted in signatures:
         return signatures[wanted]
+    if not signatures:
+        raise NotFound(f"{metadata.name} has no signatures, so it answers no requests")
     close = difflib.get_close_matches(wanted, signatures, n=1)
     raise NotFound(
-        f"{metadata.name} has no signature {wanted!r}, only {', '.join(signatures) or 'none'}",
+        f"{metadata.name} has no signature {wanted!r}, only {', '.join(signatures)}",
         hint=f"did you mean --signature {close[0]}?" if close else "choose one with --signature NAME",
     )
 

@@ -62,7 +62,12 @@ def test_file_runs_as_with_python_and_its_arguments(export: Export, code: str, o
         (
             "import argparse\np = argparse.ArgumentParser(); p.add_argument('--data', required=True); p.parse_args()",
             (1, "net.py:2: the file exited with SystemExit: 2"),
-            "--arg NAME=VALUE passes --NAME=VALUE to the file",
+            "--arg NAME=VALUE passes --NAME=VALUE to the file, and --arg VALUE passes VALUE",
+        ),
+        (
+            "import sys\nif len(sys.argv) < 2: sys.exit('usage: net.py DATA')",
+            (1, "net.py:2: the file exited with SystemExit: usage: net.py DATA"),
+            "and --arg VALUE passes VALUE",
         ),
         (
             "from absl import flags\nflags.DEFINE_integer('units', 2, 'Size.')\ndef build_model(): flags.FLAGS.units",
@@ -85,7 +90,21 @@ def test_file_runs_as_with_python_and_its_arguments(export: Export, code: str, o
             "tfsctl does not run the code under `if __name__ == '__main__'`: "
             "move it to a function `build_model` that returns the model",
         ),
-        ("import sys\nsys.exit(0)", (1, "net.py:2: the file exited with SystemExit: 0"), ""),
+        (
+            "import sys\nsys.exit(0)",
+            (1, "net.py:2: the file exited with SystemExit: 0"),
+            "define `model` before the file exits",
+        ),
+        (
+            "import keras\ndef build_model(): return keras.Sequential(), {'loss': 1}",
+            (2, "net.py: build_model() returned a tuple (Sequential, dict), and not a model"),
+            "give the Sequential alone, without the tuple",
+        ),
+        (
+            "import keras\nmodel = [keras.Sequential(), keras.Sequential()]",
+            (2, "net.py: `model` is a list (Sequential, Sequential), and not a model"),
+            "give one model, or a dict of models by the names of their signatures",
+        ),
     ],
 )
 def test_hint_for_a_file_without_a_model_says_what_to_change(
@@ -97,6 +116,21 @@ def test_hint_for_a_file_without_a_model_says_what_to_change(
     *_, error, last = result.last_words
     assert (result.code, error.removeprefix(f"error: {export.folder}/")) == code_and_error
     assert hint in last
+
+
+@pytest.mark.parametrize(
+    ("code", "code_and_error"),
+    [
+        ("import sys\nsys.exit('no data')", (1, "net.py:2: the file exited with SystemExit: no data")),
+        ("exit(1)", (1, "net.py:1: the file exited with SystemExit: 1")),
+    ],
+)
+def test_error_that_says_all_has_no_hint(export: Export, code: str, code_and_error: tuple[int, str]) -> None:
+    """A file that reads no command line needs no --arg."""
+    result = export(code)
+
+    last = result.last_words[-1]
+    assert (result.code, last.removeprefix(f"error: {export.folder}/")) == code_and_error
 
 
 @pytest.mark.parametrize(
@@ -189,6 +223,28 @@ def test_fields_of_a_named_tuple_name_the_outputs(export: Export) -> None:
     assert exported.names == (["x"], ["deviation", "mean"])
 
 
+def test_fields_of_a_named_tuple_within_other_outputs_name_them(export: Export) -> None:
+    """As the keys of a dict would."""
+    exported = export(
+        """
+        import tensorflow as tf, typing
+        class Range(typing.NamedTuple):
+            low: tf.Tensor
+            high: tf.Tensor
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def model(x):
+            return {"price": Range(x - 1, x + 1), "all": [Range(Range(x, x), x)]}
+        """,
+        "--json",
+    )
+
+    outputs = ["all_1_high", "all_1_low_high", "all_1_low_low", "price_high", "price_low"]
+    assert exported.names == (["x"], outputs)
+    with SessionProcess(exported.path) as session:
+        prediction = session.run("serving_default", {"x": np.array([3], np.float32)})
+        assert {name: prediction[name].tolist() for name in outputs[3:]} == {"price_high": [4], "price_low": [2]}
+
+
 def test_fields_of_a_dataclass_name_the_outputs(export: Export) -> None:
     """As the outputs of a Keras model. A tf.function cannot return a dataclass, and the hint says what it can."""
     code = """
@@ -245,6 +301,23 @@ def test_file_may_replace_and_close_the_standard_streams(export: Export, stream:
 
     assert result.code == 0
     assert result.document["signatures"]["serving_default"]["outputs"]["y"]["shape"] == [None, 4]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.stdout, sys.stderr = (io.TextIOWrapper(one.buffer, encoding='utf-8') for one in (sys.stdout, sys.stderr))",
+        "sys.stdout, sys.stderr = (codecs.getwriter('utf-8')(one.detach()) for one in (sys.stdout, sys.stderr))",
+    ],
+    ids=["wrapped", "detached"],
+)
+def test_file_may_set_the_encoding_of_the_standard_streams(export: Export, code: str) -> None:
+    """The wrappers close the streams when they are deleted. The text of the file and of the export are both printed."""
+    result = export(f"import codecs, io, sys, keras\n{code}\nprint('hällo')\nmodel = {DENSE.format(4)}")
+
+    assert result.code == 0, result.stderr
+    assert "hällo" in result.stderr
+    assert result.last_words[-1] == "next: tfsctl serve ./net"
 
 
 @pytest.mark.parametrize("values", ["x.numpy()", "np.array(x)", "x if tf.reduce_sum(x) > 0 else -x"])

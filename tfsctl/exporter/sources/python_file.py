@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import io
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text
@@ -22,6 +24,9 @@ from tfsctl.exporter import error_text
 MODEL = "model"
 BUILD_MODEL = "build_model"
 SAMPLES = "samples"
+# Words of files that read their command line.
+_COMMAND_LINE_READERS = ("argv", "argparse", "absl", "click", "typer", "docopt", "fire")
+_own_streams: list[TextIO] = []  # kept, as `sys.__stdout__` is: a wrapper of their buffer must not find it closed
 
 
 @contextlib.contextmanager
@@ -88,13 +93,16 @@ def find_model(
     if not hasattr(module, name):
         raise InvalidInput(f"{file} does not define `{name}`", hint=_suggestion(module, is_model))
     found: object = getattr(module, name)
-    if is_model(found) or not callable(found):
+    if is_model(found):
+        return found
+    if not callable(found):
+        _refuse_several_or_none(found, f"{file}: `{name}` is", is_model)
         return found
     keywords = keywords or {}
     _refuse_arguments(found, file, name, keywords)
     try:
         with _streams_kept():
-            return found(**keywords)
+            built = found(**keywords)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also a SystemExit, and classes of the user's
@@ -102,6 +110,24 @@ def find_model(
             f"{error_text.source_location(error, file)}: {name}() failed: {error_text.one_line(error)}",
             hint=_hint_for(error, file),
         ) from error
+    _refuse_several_or_none(built, f"{file}: {name}() returned", is_model)
+    return built
+
+
+def _refuse_several_or_none(value: object, subject: str, is_model: Callable[[object], bool]) -> None:
+    """Raise InvalidInput if a value is None, a list or a tuple: functions may return a model with its history."""
+    if value is None:
+        raise InvalidInput(f"{subject} None, and not a model")
+    if not isinstance(value, (list, tuple)):
+        return
+    kind, kinds = type(value).__name__, ", ".join(type(one).__name__ for one in value)
+    models = [type(one).__name__ for one in value if is_model(one)]
+    raise InvalidInput(
+        f"{subject} a {kind} ({kinds}), and not a model" if value else f"{subject} an empty {kind}, and not a model",
+        hint=f"give the {models[0]} alone, without the {kind}"
+        if len(models) == 1
+        else "give one model, or a dict of models by the names of their signatures",
+    )
 
 
 def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
@@ -120,7 +146,7 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
             return
         raise ExportError(
             f"{error_text.source_location(error, file)}: the file exited with {error_text.one_line(error)}",
-            hint="--arg NAME=VALUE passes --NAME=VALUE to the file",
+            hint=_hint_for_exit(error, file, wanted),
         ) from error
     except KeyboardInterrupt:
         raise
@@ -128,6 +154,16 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
         raise ExportError(
             f"{error_text.source_location(error, file)}: {error_text.one_line(error)}", hint=_hint_for(error, file)
         ) from error
+
+
+def _hint_for_exit(error: SystemExit, file: Path, wanted: Sequence[str]) -> str:
+    """The hint for a file that ended before it defined a model; empty if its own text has to say what is wrong."""
+    if error.code in (None, 0):
+        return f"define `{wanted[0]}` before the file exits" if wanted else ""
+    code = file.read_text(encoding="utf-8", errors="replace")
+    if any(word in code for word in _COMMAND_LINE_READERS):
+        return "--arg NAME=VALUE passes --NAME=VALUE to the file, and --arg VALUE passes VALUE"
+    return ""
 
 
 def _hint_for(error: BaseException, file: Path) -> str:
@@ -143,15 +179,31 @@ def _hint_for(error: BaseException, file: Path) -> str:
 
 @contextlib.contextmanager
 def _streams_kept() -> Iterator[None]:
-    """Undo what a user's code does to `sys.stdout` and `sys.stderr`: it may write to a log file, and close it."""
+    """Undo what a user's code does to `sys.stdout` and `sys.stderr`.
+
+    It may replace, wrap, detach and close them. So it gets streams of its own for the same descriptors.
+    """
     streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_own_stream, streams)
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = (
-            open(os.devnull, "w", encoding="utf-8") if stream.closed else stream  # noqa: SIM115 - until the process ends
-            for stream in streams
-        )
+        sys.stdout, sys.stderr = streams
+
+
+def _own_stream(stream: TextIO) -> TextIO:
+    """Another stream for the descriptor of a stream; the stream itself if it has none, as in a notebook."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        return stream
+    stream.flush()
+    encoding, errors = stream.encoding, stream.errors
+    own = open(descriptor, "w", 1, encoding, errors, closefd=False)  # noqa: SIM115 - until the process ends
+    _own_streams.append(own)
+    return own
 
 
 def _is_new_sibling(name: str, before: set[str], folder: Path, package: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_runner import RunCli
-from graph_models import write_rows_model
+from graph_models import GraphModel, write_rows_model
 from model_servers import Served
 from rest_requests import rest
 
@@ -87,3 +87,20 @@ def test_with_a_port_a_bare_name_is_a_running_model(
     port = ["--host", served.host, "--port", served.rest_port]
     assert run_cli("sample", "half_plus_two", *port).code == 0
     assert run_cli("sample", "./half_plus_two", *port).code != 0
+
+
+def test_sample_of_a_model_that_no_request_can_call_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    """A request with dense values for a sparse tensor would be refused by the server."""
+    graph = GraphModel()
+    graph.write(tmp_path / "none" / "1")
+    graph.signature({"x": graph.input("x")}, {"y": "x"})
+    graph.meta_graph.signature_def["serving_default"].inputs["x"].coo_sparse.values_tensor_name = "x:0"
+    graph.write(tmp_path / "sparse" / "1")
+
+    none, sparse = run_cli("sample", tmp_path / "none"), run_cli("sample", tmp_path / "sparse")
+
+    assert (none.code, none.stderr) == (4, "error: none has no signatures, so it answers no requests\n")
+    assert sparse.code == 2
+    assert sparse.stderr == (
+        "error: no request can call serving_default: x is a sparse tensor, and requests and responses hold dense tensors\n"
+    )

@@ -79,6 +79,15 @@ def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str
     from tfsctl.inputs.example_request import example_body, example_row
     from tfsctl.inputs.tf_examples import is_named_for_examples, placeholder_body
 
+    not_dense = [
+        f"{one.name} is a {one.encoding} tensor"
+        for one in (*signature.inputs, *signature.outputs)
+        if one.encoding != "dense"
+    ]
+    if not_dense:
+        raise InvalidInput(
+            f"no request can call {signature.name}: {', '.join(not_dense)}, and requests and responses hold dense tensors"
+        )
     if features:
         return placeholder_body(signature, features)
     if verb != "predict" or is_named_for_examples(signature):
