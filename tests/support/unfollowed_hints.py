@@ -303,7 +303,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "update the driver, or use an image with an older CUDA: tfsctl serve PATH --tag TAG",
     ],
     "a server or a port must be in a certain state: tests/engines": [
-        "remove {}; or, for the running model, write --model {}",
+        "for the running model write --model {}; for the directory remove {}",
         "--grpc-port 0 takes a free port",
         "--server-arg=--FLAG=VALUE; tfsctl-model-server --help lists them",
         "--server-arg={}",

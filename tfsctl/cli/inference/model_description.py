@@ -35,8 +35,8 @@ def describe_model(options: ServerOptions, path: Path | None) -> ModelDescriptio
         return describe_served(options)
     if options.typed_address is not None:
         raise InvalidInput(
-            f"{path} is the directory of a model, and {options.typed_address} chooses a server",
-            hint=f"remove {options.typed_address}; or, for the running model, write --model {shlex.quote(path.name)}",
+            f"the argument {path} names a directory, and {options.typed_address} chooses a server",
+            hint=f"for the running model write --model {shlex.quote(path.name)}; for the directory remove {options.typed_address}",
         )
     try:
         return describe_directory(path, options)

@@ -168,8 +168,8 @@ def test_a_directory_and_the_address_of_a_server_are_refused(
     """The option would be ignored; the environment variables of other commands are."""
     refused = run_cli("metadata", two_versions, *option)
     assert (refused.stdout, refused.code) == ("", 2)
-    assert f"is the directory of a model, and {option[0]} chooses a server" in refused.stderr
-    assert f"hint: remove {option[0]}; or, for the running model, write --model {two_versions.name}" in refused.stderr
+    assert f"names a directory, and {option[0]} chooses a server" in refused.stderr
+    assert f"write --model {two_versions.name}; for the directory remove {option[0]}" in refused.stderr
 
 
 def test_the_environment_names_no_server_for_a_directory(
