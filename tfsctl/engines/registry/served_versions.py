@@ -20,7 +20,7 @@ STATUS_TIMEOUT_S = 2.0
 class ServedVersions:
     """The versions that must stay, with the reason for each, and the names of servers that could not be asked.
 
-    `labelled` are those that a label names.
+    `labelled` are those that a label of a server that has not ended names: it can be moved.
 
     - A server serves, loads or unloads it.
     - A label or the version policy of a server names it, also of a server that has ended and can be restarted.
@@ -46,7 +46,8 @@ def served_versions(base: Path) -> ServedVersions:
         for model in models_in(server, base):
             for label, version in model.labels.items():
                 reasons[version] = f"the label {label} of the server {name} names it"
-                labelled.add(version)
+                if server.state not in (ENDED, GONE):
+                    labelled.add(version)
             for version in model.policy.specific or ():
                 reasons.setdefault(version, f"the server {name} is set to serve it")
             if server.state in (ENDED, GONE):

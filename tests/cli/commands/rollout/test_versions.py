@@ -20,8 +20,12 @@ from tfsctl.core.history.event import Event
 from tfsctl.core.version_files.blessings import read_blessings
 from tfsctl.core.version_files.file_hashes import hash_files
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.engines.registry import fleet, served_versions
+from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 from tfsctl.rollout.inventory import ModelInventory, ServerOfModel
+from tfsctl.serving_config.model_config import ModelConfig
 
 
 @pytest.fixture
@@ -136,6 +140,27 @@ def test_versions_removed_before_a_failure_are_recorded(
     assert f"error: version 2 in {base} {reason}\n" in shown.stderr
     assert [one.versions for one in journal.read(base)] == [(1,)]
     assert sorted(path.name for path in base.iterdir()) == [journal.JOURNAL_FILE, "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [("ended", "stop the server"), ("running", "move the label with tfsctl label, or stop the server")],
+)
+def test_the_label_of_a_server_that_has_ended_cannot_be_moved(
+    base: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, state: str, hint: str
+) -> None:
+    """The hint does not suggest it."""
+    record = ServerRecord("s", "embedded", "127.0.0.1", 9, 9, ("scale",), 1, None, 0.0, None)
+    server = TrackedServer(record, state)
+    monkeypatch.setattr(fleet, "servers", lambda: [server])
+    monkeypatch.setattr(
+        served_versions, "models_in", lambda _server, _base: [ModelConfig("scale", str(base), labels={"stable": 2})]
+    )
+    monkeypatch.setattr(served_versions, "_states", lambda _server, _model: {2})
+    shown = run_cli("versions", "rm", base, "2")
+
+    assert "version 2 cannot be removed: the label stable of the server s names it" in shown.stderr
+    assert shown.stderr.endswith(f"hint: {hint}\n")
 
 
 @pytest.mark.parametrize("command", [["rm", "1"], ["prune", "--keep", "2"]], ids=" ".join)
