@@ -161,7 +161,7 @@ WITH_SERVER: list[Scenario] = [
     ("rename the column in the file", f"{ECHO} --signature two --file two.csv --keep area", f"{ECHO} --signature two --file two.csv"),
     ("--keep {} keeps the others", f"{ECHO} --signature two --file three.csv --keep area,id", f"{ECHO} --signature two --file three.csv {{option}}"),
     ("add --no-header if the first line is a row", f"{HALF} --file numbers.csv", f"{HALF} --file numbers.csv --no-header"),
-    ("add --no-header if the first line is a row; {}", "predict --model house_price --file headless.csv", "predict --model house_price --file headless.csv --no-header --column area=1 --column city=2"),
+    ("if the first line is a row, add --no-header {}", "predict --model house_price --file headless.csv", "predict --model house_price --file headless.csv --no-header --column area=1 --column city=2"),
     ("did you mean {}?", f"{HALF} --file rows.cvs", f"{HALF} --file rows.csv"),
     ("--format jsonl reads a JSON value from each line", f"{HALF} --file lines.json", f"{HALF} --file lines.json --format jsonl"),
     ("put it in quotes: '…'", f"{HALF} --raw '{{\"instances\":' '[1]}}'", f"{HALF} --raw '{{\"instances\": [1]}}'"),

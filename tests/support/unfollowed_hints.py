@@ -152,7 +152,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "--delimiter {} separates the cells there",
         "--encoding cp1252 reads the punctuation and the euro sign of Windows",
         "copy the file to this machine first",
-        "if the first line is a row, add --no-header {}",
+        "add --no-header if the first line is a row; {}",
         "{} names the columns",
         "{} names the ones to take",
         "--header-env 'authorization=Basic CREDENTIALS' sends it",
