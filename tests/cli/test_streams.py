@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from cli_runner import MemoryStream
 from model_servers import clean_environment
 
 from tfsctl.cli.output import terminal
+from tfsctl.errors import TfsctlError
 
 EXPLAIN = ("explain", "Could not find base path /models/ü for servable x")
 
@@ -117,3 +119,13 @@ def test_narrow_terminal_prints_one_line_per_cell(monkeypatch: pytest.MonkeyPatc
         *("name: shop", "models: house_price 1 AVAILABLE", "models: review 2 LOADING", "REST: 8501"),
         *("status: up 2 min", "name: b", "models: m", "status: up"),
     ]
+
+
+def test_answer_to_a_stream_that_the_users_code_closed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may close `sys.__stdout__` during an export."""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stdout", closed)
+
+    with pytest.raises(TfsctlError, match="stdout is closed"):
+        terminal.answer("model: net")

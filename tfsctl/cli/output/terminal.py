@@ -92,6 +92,10 @@ def _stdout_errors() -> Iterator[None]:
             raise OutputClosed from error
         reason = "stdout is closed" if error.errno == errno.EBADF else error.strerror
         raise TfsctlError(f"cannot write the answer: {reason}") from error
+    except ValueError as error:
+        if not sys.stdout.closed:
+            raise
+        raise TfsctlError("cannot write the answer: stdout is closed") from error  # by the user's file of an export
 
 
 def drop_output() -> None:
