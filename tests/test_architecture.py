@@ -123,10 +123,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"linting"},
     ],
     "rollout": [
-        {"comparison", "experiment", "file_verification", "gate", "labels", "removal"},
+        {"comparison", "experiment", "file_verification", "gate", "labels"},
         {"shadow"},
         {"front", "inventory"},
-        {"ab_test", "placement", "recording"},
+        {"ab_test", "placement", "recording", "removal"},
     ],
     "rollout/placement": [{"plans", "waiting"}, {"changes"}],
     "rollout/shadow": [

@@ -351,6 +351,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "add --restart, which refuses requests for some seconds, or --rest-port 0 to start {}-front",
         "give the directory instead of the name",
         "move the label with tfsctl label, or stop the server",
+        "remove --version",
         "stop the server",
         "tfsctl ps shows the servers; tfsctl stop NAME stops one",
         "tfsctl record {} --model {} --stop",

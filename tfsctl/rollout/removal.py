@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tfsctl.core import model_dir
 from tfsctl.core.history import journal
 from tfsctl.core.history.event import Event
-from tfsctl.engines.registry.served_versions import served_versions
+from tfsctl.engines.registry import fleet
+from tfsctl.engines.registry.served_versions import ServedVersions, models_in, served_versions
 from tfsctl.errors import NotFound, RolloutError
+from tfsctl.rollout.front.front_files import FrontFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ def prune(base: Path, keep: int, *, message: str = "") -> Removal:
     cannot be removed.
     """
     numbers = sorted({found.version for found in model_dir.list_versions(base)})
-    served = served_versions(base)
+    served = _needed_versions(base)
     old = numbers[: max(0, len(numbers) - keep)]
     if served.unknown and old:
         servers = ", ".join(served.unknown)
@@ -49,7 +51,7 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
         if version not in on_disk:
             listed = ", ".join(map(str, on_disk)) or "none"
             raise NotFound(f"there is no version {version} in {base} (versions: {listed})")
-    served = served_versions(base)
+    served = _needed_versions(base)
     if served.unknown:
         raise RolloutError(
             f"no version was removed: the server {', '.join(served.unknown)} does not report which versions it serves",
@@ -94,3 +96,16 @@ def _record(base: Path, action: Literal["prune", "remove"], versions: Collection
     event = Event(action, base.resolve().name, versions=tuple(versions), message=message)
     note = journal.append(base, event)
     return [note] if note else []
+
+
+def _needed_versions(base: Path) -> ServedVersions:
+    """The versions that servers serve or need, also those of a canary, which a front does not report as served."""
+    served = served_versions(base)
+    reasons = dict(served.reasons)
+    for server in fleet.servers():
+        models = models_in(server, base) if server.is_front else []
+        state = FrontFiles(server.record.name).read() if models else None
+        for slot in () if state is None else state.slots.values():
+            for version in (one for model in models for one in slot.versions.get(model.name, ())):
+                reasons.setdefault(version, f"the front {server.record.name} serves it")
+    return replace(served, reasons=reasons)

@@ -81,6 +81,17 @@ def has_rollout(model: str, *, server: str | None = None) -> bool:
     return state is not None and state.rollout is not None and state.rollout.is_active
 
 
+def check_version(model: str, version: int | None, *, server: str | None = None) -> None:
+    """Raise InvalidInput if the running rollout is of another version than `version`."""
+    state = FrontFiles(find_front(model, server=server).record.name).read()
+    rollout = None if state is None else state.rollout
+    if version is not None and rollout is not None and rollout.plan.version != version:
+        raise InvalidInput(
+            f"version {rollout.plan.version} of {model} is being rolled out, not version {version}",
+            hint="remove --version",
+        )
+
+
 def start_rollout(front: TrackedServer, plan: RolloutPlan, shadow: ShadowPlan | None = None) -> FrontState:
     """Start a rollout, or change the steps of a running one. Returns once the first percentage is in effect.
 

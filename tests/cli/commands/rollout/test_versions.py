@@ -23,7 +23,11 @@ from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.engines.registry import fleet, served_versions
 from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.engines.server_record import ServerRecord
-from tfsctl.errors import ExitCode
+from tfsctl.errors import ExitCode, InvalidInput
+from tfsctl.rollout import removal
+from tfsctl.rollout.front import operations
+from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
+from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
 from tfsctl.rollout.inventory import ModelInventory, ServerOfModel
 from tfsctl.serving_config.model_config import ModelConfig
 
@@ -161,6 +165,28 @@ def test_the_label_of_a_server_that_has_ended_cannot_be_moved(
 
     assert "version 2 cannot be removed: the label stable of the server s names it" in shown.stderr
     assert shown.stderr.endswith(f"hint: {hint}\n")
+
+
+def test_a_canary_is_not_removed_or_mistaken(base: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front reports only its stable version as served; `promote --version` must name the canary."""
+    record = ServerRecord("s", "embedded", "127.0.0.1", 9, 9, ("scale",), 1, None, 0.0, None)
+    server = TrackedServer(record, launch={"front": True})
+    plan = RolloutPlan("scale", 3, (10.0,), 60.0, (100,), 0.01, "rollback", None, None, 60.0)
+    slots = {"a": SlotState((9, 9), None, {"scale": [2]}), "b": SlotState((9, 9), None, {"scale": [2, 3]})}
+    rollout = Rollout(plan, 2, "user", 0.0, status="running")
+    FrontFiles("s").write(FrontState(slots, {"scale": 2}, "/x", rollout=rollout))  # type: ignore[arg-type] # names of slots
+    model = ModelConfig("scale", str(base))
+    monkeypatch.setattr(fleet, "servers", lambda: [server])
+    monkeypatch.setattr(removal, "models_in", lambda _server, _base: [model])
+    monkeypatch.setattr(served_versions, "models_in", lambda _server, _base: [model])
+    monkeypatch.setattr(served_versions, "_states", lambda _server, _model: {2})
+    monkeypatch.setattr(operations, "find_front", lambda _model, **_options: server)
+    shown = run_cli("versions", "rm", base, "3")
+
+    assert "version 3 cannot be removed: the front s serves it\n" in shown.stderr
+    operations.check_version("scale", 3)
+    with pytest.raises(InvalidInput, match="version 3 of scale is being rolled out, not version 1"):
+        operations.check_version("scale", 1)
 
 
 @pytest.mark.parametrize("command", [["rm", "1"], ["prune", "--keep", "2"]], ids=" ".join)

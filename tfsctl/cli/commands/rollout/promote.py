@@ -53,7 +53,9 @@ def promote(
     """
     from tfsctl.rollout.labels import label_changes
 
-    if options.is_tfsctl_server and rollout.finish_on_front(name, options.server, "promote", as_json=as_json):
+    if options.is_tfsctl_server and rollout.finish_on_front(
+        name, options.server, "promote", version=version, as_json=as_json
+    ):
         return
     change = partial(label_changes.promote, version=version, require_blessing=require_blessing)
     run_label_change(name, options, change, wait_timeout=wait_timeout, message=message, as_json=as_json)

@@ -101,10 +101,12 @@ def resume(name: OptionalModelArgument = None, *, server: FrontOption = None, as
     _finish(name, server, "resume", as_json=as_json)
 
 
-def finish_on_front(name: str, server: str | None, action: RolloutAction, *, as_json: bool) -> bool:
+def finish_on_front(
+    name: str, server: str | None, action: RolloutAction, *, version: int | None = None, as_json: bool
+) -> bool:
     """Finish the rollout of a model behind a front, for `tfsctl promote` and `tfsctl rollback`.
 
-    Returns False if the model is not behind a front. Raises InvalidInput if no rollout is running there.
+    Returns False if the model is not behind a front. Raises InvalidInput if no rollout of `version` is running there.
     """
     from tfsctl.rollout.front import operations
 
@@ -115,6 +117,7 @@ def finish_on_front(name: str, server: str | None, action: RolloutAction, *, as_
             f"{name} is served by a front, and no rollout is running",
             hint=f"tfsctl canary {name} --version N --percent 10",
         )
+    operations.check_version(name, version, server=server)
     _finish(name, server, action, as_json=as_json)
     return True
 
