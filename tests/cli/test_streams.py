@@ -53,9 +53,11 @@ def test_closed_pipe_is_not_a_failure(tmp_path: Path, argv: Sequence[str]) -> No
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk_is_reported(tmp_path: Path) -> None:
-    """One message, and an exit code other than 0."""
+    """One message with its cause, and an exit code other than 0."""
     done = tfsctl(tmp_path, *EXPLAIN, redirected=">/dev/full")
-    assert (done.returncode, done.stderr) == (1, "error: cannot write the answer: No space left on device\n")
+    error, cause, _hint = done.stderr.splitlines()
+    assert (done.returncode, error) == (1, "error: cannot write the answer: No space left on device")
+    assert cause == "cause: a disk is full"
 
 
 def test_closed_streams_are_tolerated(tmp_path: Path) -> None:
