@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import label_server
 import pytest
@@ -16,9 +18,12 @@ from label_server import BEFORE, FakeModel
 
 from tfsctl.core.history import journal
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError, InvalidInput, NotBlessed, NotFound, RolloutError
 from tfsctl.rollout.labels import intent, transition
 from tfsctl.rollout.labels.label_changes import label_state, promote, rollback, set_labels
+from tfsctl.rollout.labels.managed_model import TrackedServerModel
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
 AFTER = ModelConfig("m", "/m", VersionPolicy(specific=(1, 2)), {"stable": 2, "previous": 1})
@@ -189,6 +194,16 @@ def test_a_change_is_undone_if_its_note_cannot_be_written(tmp_path: Path, monkey
     with pytest.raises(RolloutError, match="the previous state is restored: refused"):
         promote(model)
     assert (model.read("stored"), model.read("served")) == (BEFORE, BEFORE)
+
+
+def test_labels_of_a_front_do_not_change() -> None:
+    """The front refuses reloads, so nothing is begun."""
+    record = ServerRecord("s", "embedded", "127.0.0.1", 9, 9, ("m",), 1, None, 0.0, None)
+    launch = {"front": True, "config": {"models": [asdict(ModelConfig("m", "/m"))]}}
+    with patch.object(TrackedServerModel, "_spec"):
+        model = TrackedServerModel(TrackedServer(record, launch=launch), "m")
+    with pytest.raises(InvalidInput, match="m is served by a front, whose labels cannot change"):
+        set_labels(model, {"stable": 1})
 
 
 def test_hints_name_the_model_as_the_command_did(tmp_path: Path) -> None:

@@ -185,6 +185,11 @@ def _change(
     options: ChangeOptions,
 ) -> LabelChange:
     """Lock the server, finish an interrupted change, choose the labels, and carry the change out."""
+    if isinstance(model, TrackedServerModel) and model.is_front:
+        raise InvalidInput(
+            f"{model.name} is served by a front, whose labels cannot change",
+            hint=f"tfsctl canary {shlex.quote(model.name)} --version N --percent 10",
+        )
     with model.locked(_report_waiting(model, options)):
         note = recover(model, wait_timeout_s=options.wait_timeout_s, show_step=options.show_step)
         before, loaded = model.config(), _loaded(model)

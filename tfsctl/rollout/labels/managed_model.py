@@ -90,6 +90,7 @@ class TrackedServerModel:
 
         Raises EngineError if the command line of the server is unknown.
         """
+        self.is_front = server.is_front
         self._tracked, self._record, self._connection = server, server.record, connection
         self.server, self.name = self._record.name, name
         self.key = f"{self._record.name}/{name}"
