@@ -18,14 +18,16 @@ def options(server: Served) -> list[object]:
 
 
 def test_full_disk_on_stdout(served: Served, tmp_path: Path) -> None:
-    """One error line, for typed rows and for rows of a file; with `| head`, there is no error."""
+    """One error with its cause, for typed rows and for rows of a file; with `| head`, there is no error."""
     ones = tmp_path / "ones.csv"
     ones.write_text("x\n" + "1\n" * 300)
     command = [sys.executable, "-m", "tfsctl", *map(str, options(served))]
     for rows in (["1"], ["1", "--json"], ["--file", str(ones)]):
         argv = ["bash", "-c", 'exec "$@" > /dev/full', "-", *command, *rows]
         full = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
-        assert (full.returncode, full.stderr) == (1, "error: cannot write the answer: No space left on device\n")
+        error, cause, hint = full.stderr.splitlines()
+        assert (full.returncode, error) == (1, "error: cannot write the answer: No space left on device")
+        assert (cause, hint[:11]) == ("cause: a disk is full", "hint: `df -")
 
     head = ["bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *command, "--file", str(ones), "--batch-size", "1"]
     closed = subprocess.run(head, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
