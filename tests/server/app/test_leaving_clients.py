@@ -44,7 +44,7 @@ IDLE = [0, 0, 0, 0, 1]  # the connection that reads the gauges
 
 
 def grpc_body(size: int, signature: str) -> bytes:
-    """A Predict request of so many values as the body of a call."""
+    """The body of a Predict call whose input has `size` values."""
     request = protos.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "m", signature
     request.inputs["x"].CopyFrom(tensors.to_proto(np.full(size, 1.5, np.float32)))

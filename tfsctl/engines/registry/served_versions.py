@@ -20,7 +20,7 @@ STATUS_TIMEOUT_S = 2.0
 class ServedVersions:
     """The versions that must stay, with the reason for each, and the names of servers that could not be asked.
 
-    `labelled` are those that a label of a server that has not ended names: it can be moved.
+    `labelled` are the versions with a label that can be moved: one of a server that has not ended.
 
     - A server serves, loads or unloads it.
     - A label or the version policy of a server names it, also of a server that has ended and can be restarted.
