@@ -161,7 +161,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "rollout/gate": [{"e_value", "slow_requests"}, {"forecast"}, {"agreement"}],
     "rollout/labels": [
-        {"config_file", "planning"},
+        {"config_file", "planning", "required_blessing"},
         {"intent", "managed_model"},
         {"transition"},
         {"label_changes"},

@@ -36,6 +36,7 @@ def test_a_rollout_loses_no_request(front: Front) -> None:
         front.run("canary", "m", "--version", 2, "--percent", 60)
         before = load.answers.copy()
         wait_for(lambda: load.total > before.total() + 300)
+        assert "version 2 of m has no blessing" in front.run("promote", "m", "--require-blessing", code=7)
         promoted = front.run("promote", "m")
         after = load.answers.copy()
         wait_for(lambda: load.total > after.total() + 100)
@@ -51,6 +52,8 @@ def test_a_rollout_loses_no_request(front: Front) -> None:
 def test_users_stay_on_their_version_and_headers_force_one(front: Front) -> None:
     """The same users over and over, while the percentage grows."""
     front.add_version(2)
+    missing = front.run("canary", "m", "--version", 9, "--percent", 20, code=4)
+    assert missing.startswith("error: m has no version 9: ")  # and no forecast before it
     front.run("canary", "m", "--version", 2, "--percent", 20, "--sticky", "User-Id")
     connection = front.connect()
     users = [str(number) for number in range(200)]

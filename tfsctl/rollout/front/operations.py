@@ -9,14 +9,17 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
+from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records
 from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
 from tfsctl.errors import ExitCode, InvalidInput, NotFound, NotReadyInTime
 from tfsctl.rollout.comparison.result import Comparison
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.front.rollout_state import RolloutPlan
+from tfsctl.rollout.labels import required_blessing
 from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan
 from tfsctl.serving_config.request_logging import RequestLogging
 
@@ -90,6 +93,16 @@ def check_version(model: str, version: int | None, *, server: str | None = None)
             f"version {rollout.plan.version} of {model} is being rolled out, not version {version}",
             hint="remove --version",
         )
+
+
+def check_blessing(model: str, *, server: str | None = None) -> None:
+    """Raise NotBlessed if the version that is being rolled out did not pass its last comparison."""
+    front = find_front(model, server=server)
+    rollout = read_state(front).rollout
+    if rollout is not None and front.launch is not None:
+        models = LaunchSpec.from_document(front.launch).config.models
+        base = next(Path(one.base_path) for one in models if one.name == model)
+        required_blessing.check_blessing(model, base, rollout.plan.version, [rollout.from_version])
 
 
 def start_rollout(front: TrackedServer, plan: RolloutPlan, shadow: ShadowPlan | None = None) -> FrontState:

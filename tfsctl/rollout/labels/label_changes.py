@@ -14,15 +14,15 @@ from tfsctl.core import model_dir
 from tfsctl.core.history import journal
 from tfsctl.core.history.event import Action, Event
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
-from tfsctl.core.version_files.blessings import read_blessings
 from tfsctl.engines.registry import records
 from tfsctl.engines.registry.server_choice import choose_server
 from tfsctl.engines.registry.tracked_server import RUNNING
-from tfsctl.errors import InvalidInput, NotBlessed, NotFound
+from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.labels import planning
 from tfsctl.rollout.labels.intent import Intent
 from tfsctl.rollout.labels.managed_model import ConfigFileModel, ManagedModel, TrackedServerModel
 from tfsctl.rollout.labels.planning import CANARY, PREVIOUS, STABLE
+from tfsctl.rollout.labels.required_blessing import check_blessing
 from tfsctl.rollout.labels.transition import ShowStep, carry_out, recover
 
 DEFAULT_WAIT_S = 60.0
@@ -147,7 +147,7 @@ def promote(
             )
         if require_blessing:
             _check_on_disk(model, [chosen])
-            _check_blessing(model, chosen, (before, *sorted(loaded, reverse=True)))
+            check_blessing(model.name, model.base, chosen, (before, *sorted(loaded, reverse=True)))
         earlier = max(loaded, default=None) if before is None else before
         return {STABLE: chosen, **({} if earlier in (None, chosen) else {PREVIOUS: earlier})}, ()
 
@@ -267,28 +267,6 @@ def _check_on_disk(model: ManagedModel, versions: Collection[int]) -> None:
             f"{model.name} has no version {missing[0]}: {model.base} holds {there}",
             hint=f"tfsctl versions {shlex.quote(str(model.base))}",
         )
-
-
-def _check_blessing(model: ManagedModel, version: int, others: Collection[int | None]) -> None:
-    """Raise NotBlessed unless the version passed its last comparison. `others`: with which it may be compared, best first."""
-    if model.base is None:
-        raise NotBlessed(
-            f"the directory of {model.name} is not on this machine: its blessings cannot be read",
-            hint="remove --require-blessing",
-        )
-    on_disk = {found.version: found.path for found in model_dir.list_versions(model.base)}
-    blessings = read_blessings(on_disk[version]) if version in on_disk else []
-    if blessings and blessings[-1].passed:
-        return
-    why = f"failed its last comparison ({blessings[-1].time})" if blessings else "has no blessing"
-    comparable = set(_on_disk(model.base)) - {version}
-    other = next((one for one in others if one in comparable), max(comparable, default=None))
-    if other is None:
-        hint = "remove --require-blessing: there is no other version to compare it with"
-    else:
-        sides = " ".join(shlex.quote(str(on_disk[one])) for one in (other, version))
-        hint = f"tfsctl compare {sides} --file FILE --fail-if THRESHOLD"
-    raise NotBlessed(f"version {version} of {model.name} {why}", hint=hint)
 
 
 def _earlier_stable(base: Path | None, current: int) -> int | None:

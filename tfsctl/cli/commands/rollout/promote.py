@@ -54,7 +54,7 @@ def promote(
     from tfsctl.rollout.labels import label_changes
 
     if options.is_tfsctl_server and rollout.finish_on_front(
-        name, options.server, "promote", version=version, as_json=as_json
+        name, options.server, "promote", version=version, require_blessing=require_blessing, as_json=as_json
     ):
         return
     change = partial(label_changes.promote, version=version, require_blessing=require_blessing)

@@ -102,11 +102,18 @@ def resume(name: OptionalModelArgument = None, *, server: FrontOption = None, as
 
 
 def finish_on_front(
-    name: str, server: str | None, action: RolloutAction, *, version: int | None = None, as_json: bool
+    name: str,
+    server: str | None,
+    action: RolloutAction,
+    *,
+    version: int | None = None,
+    require_blessing: bool = False,
+    as_json: bool,
 ) -> bool:
     """Finish the rollout of a model behind a front, for `tfsctl promote` and `tfsctl rollback`.
 
-    Returns False if the model is not behind a front. Raises InvalidInput if no rollout of `version` is running there.
+    Returns False if the model is not behind a front. Raises InvalidInput if no rollout of `version` is running there,
+    and NotBlessed if its version did not pass its last comparison and `require_blessing`.
     """
     from tfsctl.rollout.front import operations
 
@@ -118,6 +125,8 @@ def finish_on_front(
             hint=f"tfsctl canary {name} --version N --percent 10",
         )
     operations.check_version(name, version, server=server)
+    if require_blessing:
+        operations.check_blessing(name, server=server)
     _finish(name, server, action, as_json=as_json)
     return True
 
