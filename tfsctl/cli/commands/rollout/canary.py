@@ -22,6 +22,7 @@ from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
+    from tfsctl.engines.registry.tracked_server import TrackedServer
     from tfsctl.rollout.gate.slow_requests import SlowRule
 
 DEFAULT_INTERVAL = "60s"
@@ -138,6 +139,7 @@ def canary(
     agreement, share = _agreement_and_sample(min_agreement, sample)
     front = operations.find_front(name, server=server)
     model = only_model(name, front.record.models, "canary")
+    _check_version(front, model, version)
     gate_alpha = alpha_per_gate(alpha, slow=slow, min_agreement=agreement)
     needed = [min_requests or forecast for forecast in _say_forecasts(percentages, slow_rule, gate_alpha)]
     samples = 0 if agreement is None else _say_agreement_forecast(agreement, share, gate_alpha)
@@ -167,6 +169,19 @@ def canary(
         return
     terminal.answer(rollout_report.summary(document["rollout"]))
     terminal.say(f"to watch it: tfsctl rollout status {plan.model} --watch")
+
+
+def _check_version(front: TrackedServer, model: str, version: int) -> None:
+    """Raise NotFound or InvalidInput for a version that cannot be rolled out, before anything is printed.
+
+    The front checks it again. Of a running rollout it changes the plan.
+    """
+    from tfsctl.engines.launch_spec import LaunchSpec
+    from tfsctl.rollout.front import operations, shadow_decisions
+
+    state = operations.read_state(front)
+    if front.launch is not None and (state.rollout is None or not state.rollout.is_active):
+        shadow_decisions.check_version(state, LaunchSpec.from_document(front.launch), model, version)
 
 
 def _agreement_and_sample(min_agreement: str | None, sample: str | None) -> tuple[float | None, float]:
