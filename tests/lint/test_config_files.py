@@ -55,6 +55,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         lint(tmp_path / "x")
     with pytest.raises(NotFound):
         lint(tmp_path / "y")
+    (tmp_path / "my model.py").write_text("name = 'metrics'\n", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="is a Python file, not a config file") as refused:
+        lint(tmp_path / "my model.py")
+    assert refused.value.hint == f"tfsctl export '{tmp_path}/my model.py' exports its model"
 
 
 def test_texts_that_are_not_text_protos(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -80,6 +81,11 @@ def _signatures(model: Path) -> tuple[Signature, ...]:
 
 def kind_of(path: Path) -> FileKind:
     """The kind of a config file, by the names of its fields. Raises InvalidInput if they fit none; OSError."""
+    if path.suffix == ".py":
+        raise InvalidInput(
+            f"{path} is a Python file, not a config file",
+            hint=f"tfsctl export {shlex.quote(str(path))} exports its model",
+        )
     text = path.read_bytes().decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK)
     fields = parse_fields(text)
     if text.lstrip().startswith("{"):
