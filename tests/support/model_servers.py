@@ -23,6 +23,7 @@ from waiting import PATIENCE_S
 from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 STOP_S = PATIENCE_S
+REST_TIMEOUT_MS = int(PATIENCE_S * 1000)
 PRELOADED = ("tfsctl.server.main", "tfsctl.server.app.run", *forked_sessions.PRELOADED)
 ServerProcess = ForkedProcess | subprocess.Popen[bytes]
 _fork_servers: list[Callable[[], ForkServer]] = []  # the one of `forking_servers`, while its block lasts
@@ -82,16 +83,22 @@ def running_flags(
 ) -> Iterator[Served]:
     """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly.
 
-    `--port=0` and `--rest_api_port=0` among the flags turn those off. New versions are not checked in another process,
-    which would take a second each, unless a flag says so. Such a server is not forked, because it may execute its own
-    command line again.
+    `--port=0` and `--rest_api_port=0` among the flags turn those off. Requests over REST may take minutes: beside busy
+    processes, a run of a slow model takes half of the usual 30 s. New versions are not checked in another process, which
+    would take a second each, unless a flag says so. Such a server is not forked, because it may execute its own command
+    line again.
     """
     grpc_port, rest_port = free_ports(2)
     open_ports = [grpc_port] * ("--port=0" not in flags) + [rest_port] * ("--rest_api_port=0" not in flags)
     log = workspace / "server.log"
     argv = [
         *(f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
-        *("--file_system_poll_wait_seconds=1", "--check_new_versions=never", *flags),
+        *(
+            "--file_system_poll_wait_seconds=1",
+            "--check_new_versions=never",
+            f"--rest_api_timeout_in_ms={REST_TIMEOUT_MS}",
+        ),
+        *flags,
     ]
     env = clean_environment(workspace) | dict(environment or {})
     may_fork = not any(flag.startswith("--check_new_versions") for flag in flags)
