@@ -49,16 +49,17 @@ def test_the_kind_is_found_out(text: str, kind: str, tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    """A file of another kind, and a path that is not there."""
+    """A file of another kind, a path that is not there, and sources of models."""
     (tmp_path / "x").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InvalidInput, match="cannot tell what kind of file"):
         lint(tmp_path / "x")
     with pytest.raises(NotFound):
         lint(tmp_path / "y")
-    (tmp_path / "my model.py").write_text("name = 'metrics'\n", encoding="utf-8")
-    with pytest.raises(InvalidInput, match="is a Python file, not a config file") as refused:
-        lint(tmp_path / "my model.py")
-    assert refused.value.hint == f"tfsctl export '{tmp_path}/my model.py' exports its model"
+    for name in "my model.py", "my model.keras":
+        (tmp_path / name).write_text("name = 'metrics'\n", encoding="utf-8")
+        with pytest.raises(InvalidInput, match="is the source of a model, not a config file") as refused:
+            lint(tmp_path / name)
+        assert refused.value.hint == f"tfsctl export '{tmp_path}/{name}' exports the model"
 
 
 def test_texts_that_are_not_text_protos(tmp_path: Path) -> None:

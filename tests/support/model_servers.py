@@ -84,7 +84,7 @@ def running_flags(
     """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly.
 
     `--port=0` and `--rest_api_port=0` among the flags turn those off. Requests over REST may take minutes: beside busy
-    processes, a run of a slow model takes half of the usual 30 s. New versions are not checked in another process, which
+    processes, a slow model did not answer within the usual 30 s. New versions are not checked in another process, which
     would take a second each, unless a flag says so. Such a server is not forked, because it may execute its own command
     line again.
     """

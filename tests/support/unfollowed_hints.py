@@ -190,7 +190,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "write the number without thousands separators",
     ],
     "a change of the file that is checked: tests/lint": [
-        "tfsctl export {} exports its model",
+        "tfsctl export {} exports the model",
         "add --kind {}",
         "tfsctl lint {}",
     ],

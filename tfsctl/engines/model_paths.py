@@ -11,7 +11,7 @@ from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config.model_name import valid_name
 
-_SOURCE_SUFFIXES = (".py", ".keras", ".h5")
+SOURCE_SUFFIXES = (".py", ".keras", ".h5")
 
 
 def local_path(path: Path | str) -> Path:
@@ -59,13 +59,13 @@ def is_file_error(path: Path, *, command: str = "serve") -> InvalidInput:
     elif _is_source(path):
         hint = f"tfsctl export {_quoted(path)}"
     else:
-        hint = f"use the directory of a model; tfsctl export takes files that end in {', '.join(_SOURCE_SUFFIXES)}"
+        hint = f"use the directory of a model; tfsctl export takes files that end in {', '.join(SOURCE_SUFFIXES)}"
     return InvalidInput(f"{path} is a file, and a model is a directory of versions", hint=hint)
 
 
 def _is_source(path: Path) -> bool:
     """Whether `tfsctl export` may take a file, judged by its name."""
-    return path.suffix in _SOURCE_SUFFIXES and not path.name.endswith(".weights.h5") and path.name != "__init__.py"
+    return path.suffix in SOURCE_SUFFIXES and not path.name.endswith(".weights.h5") and path.name != "__init__.py"
 
 
 def _version_name_problem(name: str) -> str:

@@ -16,6 +16,7 @@ from tfsctl.core.model_dir import list_versions, without_scheme
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
 from tfsctl.core.similar_paths import similar_path_hint
 from tfsctl.core.types import Signature
+from tfsctl.engines.model_paths import SOURCE_SUFFIXES
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.lint.finding import FileKind, Finding, LintReport
 from tfsctl.lint.model_config import lint_model_config
@@ -81,10 +82,10 @@ def _signatures(model: Path) -> tuple[Signature, ...]:
 
 def kind_of(path: Path) -> FileKind:
     """The kind of a config file, by the names of its fields. Raises InvalidInput if they fit none; OSError."""
-    if path.suffix == ".py":
+    if path.suffix in SOURCE_SUFFIXES:
         raise InvalidInput(
-            f"{path} is a Python file, not a config file",
-            hint=f"tfsctl export {shlex.quote(str(path))} exports its model",
+            f"{path} is the source of a model, not a config file",
+            hint=f"tfsctl export {shlex.quote(str(path))} exports the model",
         )
     text = path.read_bytes().decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK)
     fields = parse_fields(text)

@@ -99,8 +99,8 @@ def check_blessing(model: str, *, server: str | None = None) -> None:
     """Raise NotBlessed if the version that is being rolled out did not pass its last comparison."""
     front = find_front(model, server=server)
     rollout = read_state(front).rollout
-    if rollout is not None and front.launch is not None:
-        models = LaunchSpec.from_document(front.launch).config.models
+    if rollout is not None:
+        models = LaunchSpec.of_server(front.record.name, front.launch).config.models
         base = next(Path(one.base_path) for one in models if one.name == model)
         required_blessing.check_blessing(model, base, rollout.plan.version, [rollout.from_version])
 

@@ -174,14 +174,15 @@ def canary(
 def _check_version(front: TrackedServer, model: str, version: int) -> None:
     """Raise NotFound or InvalidInput for a version that cannot be rolled out, before anything is printed.
 
-    The front checks it again. Of a running rollout it changes the plan.
+    Does nothing while a rollout is running: the front then changes its plan, or refuses. The front checks again.
     """
     from tfsctl.engines.launch_spec import LaunchSpec
     from tfsctl.rollout.front import operations, shadow_decisions
 
     state = operations.read_state(front)
-    if front.launch is not None and (state.rollout is None or not state.rollout.is_active):
-        shadow_decisions.check_version(state, LaunchSpec.from_document(front.launch), model, version)
+    if state.rollout is None or not state.rollout.is_active:
+        spec = LaunchSpec.of_server(front.record.name, front.launch)
+        shadow_decisions.check_version(state, spec, model, version)
 
 
 def _agreement_and_sample(min_agreement: str | None, sample: str | None) -> tuple[float | None, float]:

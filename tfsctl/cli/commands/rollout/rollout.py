@@ -113,7 +113,7 @@ def finish_on_front(
     """Finish the rollout of a model behind a front, for `tfsctl promote` and `tfsctl rollback`.
 
     Returns False if the model is not behind a front. Raises InvalidInput if no rollout of `version` is running there,
-    and NotBlessed if its version did not pass its last comparison and `require_blessing`.
+    and with `require_blessing` NotBlessed if its version did not pass its last comparison.
     """
     from tfsctl.rollout.front import operations
 
