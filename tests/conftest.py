@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import compileall
 import gc
-import itertools
 import os
 import signal
 import sys
@@ -23,7 +22,8 @@ from exporting import Export, Exporter, running_exporter, tensorflow_fork_server
 from fork_servers import ForkServer
 from forked_sessions import forked_program
 from locations import ROOT
-from model_servers import Served, clean_environment, clean_places, forking_servers
+from model_servers import Served, clean_environment, forking_servers
+from reused_places import CleanPlaces
 from shared import end_server, made_once, run_folder, shared_server
 
 from tfsctl.engines.registry import records
@@ -146,19 +146,19 @@ def _unit_guard() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for each test that does not exist yet. For a `tmp_path` pytest lists those of all earlier tests."""
-    folder = tmp_path_factory.mktemp("isolated")
-    return (folder / str(number) for number in itertools.count())
+def _places(tmp_path_factory: pytest.TempPathFactory) -> CleanPlaces:
+    return CleanPlaces(tmp_path_factory.mktemp("isolated"))
 
 
 @pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, _places: Iterator[Path]) -> None:
+def _isolated(monkeypatch: pytest.MonkeyPatch, _places: CleanPlaces) -> Iterator[None]:
     """No test sees the user's settings, running servers or home, and none writes there."""
     for name in [name for name in os.environ if name.startswith("TFSCTL_")]:
         monkeypatch.delenv(name)
-    for name, value in clean_places(next(_places)).items():
-        monkeypatch.setenv(name, value)
+    with _places.one() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

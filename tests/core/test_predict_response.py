@@ -17,7 +17,11 @@ from tfsctl.core.wire_format import encode_varint
 from tfsctl.errors import InvalidInput
 
 LARGE = 5000  # values
-NUMERIC = [dtype for dtype in dtypes.DTYPES if dtype is not dtypes.STRING and dtype.numpy.kind in "iufcb"]
+NUMERIC = [
+    dtype
+    for dtype in dtypes.DTYPES
+    if dtype.numpy_name in (*np.sctypeDict, "float8_e5m2") and dtype is not dtypes.STRING
+]
 
 
 def response(outputs: dict[str, np.ndarray], *, as_content: bool = False) -> Any:

@@ -18,7 +18,7 @@ from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
 NUMERIC = [dtype for dtype in dtypes.DTYPES if dtype is not dtypes.STRING]
-COMMON = [d for d in NUMERIC if d.numpy.isbuiltin == 1]  # hypothesis does not know ml_dtypes
+COMMON = [d for d in NUMERIC if d.numpy_name in np.sctypeDict]  # hypothesis does not know ml_dtypes
 shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 
 
