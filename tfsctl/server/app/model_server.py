@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tfsctl.server.process.crash_restart import CrashRestart
 from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.runtime import crash_handler
+from tfsctl.server.runtime.allocator_choice import choose_allocator
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,8 @@ class ModelServer:
         interfaces = make_interfaces(flags, self.core, recorder, self._request_logs)
         self.rest, self.grpc, self.streams = interfaces.rest, interfaces.grpc, interfaces.streams
         # TensorFlow starts while the core finds the versions and has them checked in another process.
-        runtime = priorities.run_in_low_priority_thread(self._start_runtime)
+        base_paths = [model.base_path for model in models]
+        runtime = priorities.run_in_low_priority_thread(self._start_runtime, base_paths)
         try:
             await asyncio.gather(runtime, self.core.start(models))
         finally:
@@ -77,7 +80,8 @@ class ModelServer:
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
 
-    def _start_runtime(self) -> None:
+    def _start_runtime(self, base_paths: Sequence[str]) -> None:
+        choose_allocator(base_paths)
         start_runtime(self._flags)
         if self._flags.check_new_versions == "auto":
             self._crash_restart.install()

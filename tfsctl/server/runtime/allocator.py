@@ -1,7 +1,8 @@
 """Gives memory that TensorFlow has freed back to the system.
 
-TensorFlow takes tensors from glibc's heap, which keeps those that were not mapped on their own: after a version has
-replaced another, the memory of both would stay with the process until the heap is trimmed.
+TensorFlow takes tensors from glibc's heap, which keeps those that were not mapped on their own, or from an allocator of
+its own, which keeps all (`allocator_choice`): after a version has replaced another, the memory of both would stay with
+the process, until the heap is trimmed or for good.
 """
 
 from __future__ import annotations
