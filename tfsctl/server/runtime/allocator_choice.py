@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfsctl.core.model_dir import SAVED_MODEL_FILE, list_versions
+from tfsctl.core.model_dir import list_versions
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.errors import TfsctlError
 
 USE_HEAP = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"  # read by TensorFlow once, when it takes memory for the first time
