@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -159,6 +160,35 @@ def test_the_only_version_of_a_starting_server_is_not_checked() -> None:
 
     asyncio.run(scenario())
     asyncio.run(after_the_start())
+
+
+def test_versions_that_arrive_later_load_in_one_thread() -> None:
+    """At the start, many load at the same time; the gaps that loads leave in the heap are those of one thread then."""
+    threads: dict[str, set[int]] = {"start": set(), "later": set()}
+    phase, both = "start", threading.Barrier(2)
+
+    def load(_name: str, _version: int, _path: Path) -> Servable:
+        threads[phase].add(threading.get_ident())
+        if phase == "start":
+            both.wait(240)
+        return Lingering()
+
+    async def scenario() -> None:
+        nonlocal phase
+        manager = Manager(load, max_retries=0, retry_interval_s=0)
+        names = ["m", "n"]
+        for name in names:
+            manager.set_aspired(name, ONE)
+        await manager.wait_until_settled(names)
+        manager.end_initial_loads()
+        phase = "later"
+        for version in (2, 3, 4):
+            for name in names:
+                manager.set_aspired(name, ONE | {version: Path(f"/models/{name}/{version}")})
+            await manager.wait_until_settled(names)
+
+    asyncio.run(scenario())
+    assert {phase: len(idents) for phase, idents in threads.items()} == {"start": 2, "later": 1}
 
 
 def test_an_unreadable_file_is_named() -> None:

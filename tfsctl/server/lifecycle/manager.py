@@ -128,9 +128,16 @@ class Manager:
         return bool(aspired) and all(v.state in ("AVAILABLE", "END") for v in aspired)
 
     def end_initial_loads(self) -> None:
-        """From now on load at most `load_threads` versions at the same time, and check each of them."""
+        """From now on load at most `load_threads` versions at the same time, and check each of them.
+
+        No more threads do so than that. glibc's heap has parts, one for each few threads, and each kept gaps of the versions
+        that were loaded in it: with eight threads, the memory of a server with a swap every five seconds grew by 1.7 % in
+        five minutes (benchmarks/soak.py), with one by 1.0 %.
+        """
         self._checks_alone = True
         self._loading = asyncio.Semaphore(self._load_threads)
+        self._loaders.shutdown(wait=False)
+        self._loaders = ThreadPoolExecutor(self._load_threads, thread_name_prefix="load")
 
     def set_aspired(self, name: str, versions: Mapping[int, Path]) -> None:
         """Set the versions of a model that should be served. Loading and unloading start in the background."""

@@ -3,8 +3,8 @@
 With oneDNN, which TensorFlow uses on CPUs that have the instructions for it, that is an allocator whose regions grow to
 twice the last one's size and never go back to the system (BFCAllocator in MklCPUAllocator, mkl_cpu_allocator.h). A text
 server kept 105 MB instead of 89 MB under load and new versions, and 33 MB more after 24 clients had sent 8 MB each. glibc's
-heap, which is trimmed, is as fast for small models; but MobileNetV2 took 2 to 11 % more CPU time for an image
-(benchmarks/matrix.py, image cells), so models with convolutions keep oneDNN's allocator.
+heap, which is trimmed, is as fast for small models. But MobileNetV2 took up to 15 % more CPU time for an image with it
+(median 7 %; benchmarks/matrix.py, image cells), so models with convolutions keep oneDNN's allocator.
 """
 
 from __future__ import annotations
