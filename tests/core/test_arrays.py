@@ -52,7 +52,7 @@ def test_casts_that_keep_the_values_are_made(values: np.ndarray, dtype: str, exp
 
 
 def test_bfloat16_is_cast() -> None:
-    """A dtype of ml_dtypes, whose import takes long, which tests without it save."""
+    """In a test of its own, because importing ml_dtypes takes 0.4 s."""
     found = cast_exact(np.array([1.5], dtypes.BY_NAME["bfloat16"].numpy), dtypes.DOUBLE)
 
     assert found is not None

@@ -17,6 +17,7 @@ from tfsctl.core.wire_format import encode_varint
 from tfsctl.errors import InvalidInput
 
 LARGE = 5000  # values
+# Of the dtypes of ml_dtypes, float8_e5m2 alone is a number to NumPy (its kind is "f").
 NUMERIC = [
     dtype
     for dtype in dtypes.DTYPES

@@ -130,9 +130,9 @@ class Manager:
     def end_initial_loads(self) -> None:
         """From now on load at most `load_threads` versions at the same time, and check each of them.
 
-        No more threads do so than that. glibc's heap has parts, one for each few threads, and each kept gaps of the versions
-        that were loaded in it: with eight threads, the memory of a server with a swap every five seconds grew by 1.7 % in
-        five minutes (benchmarks/soak.py), with one by 1.0 %.
+        From now on there are only so many threads, too. A thread keeps to one arena of glibc's heap, and gaps stay in
+        each arena that versions were loaded in: with up to eight threads and a new version every five seconds, the memory
+        grew by 1.7 % between the first and the fifth half-minute of benchmarks/soak.py, with one thread by 1.0 %.
         """
         self._checks_alone = True
         self._loading = asyncio.Semaphore(self._load_threads)

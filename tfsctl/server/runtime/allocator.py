@@ -1,8 +1,8 @@
 """Gives memory that TensorFlow has freed back to the system.
 
-TensorFlow takes tensors from glibc's heap, which keeps those that were not mapped on their own, or from an allocator of
-its own, which keeps all (`allocator_choice`): after a version has replaced another, the memory of both would stay with
-the process, until the heap is trimmed or for good.
+After a version has replaced another, the memory of both would stay with the process. TensorFlow takes tensors from
+glibc's heap, which keeps those that were not mapped on their own until it is trimmed, or from oneDNN's allocator, which
+keeps all for good (`allocator_choice`).
 """
 
 from __future__ import annotations

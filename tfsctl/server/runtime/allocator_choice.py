@@ -1,10 +1,10 @@
 """Chooses where TensorFlow takes the memory of large tensors from.
 
-With oneDNN, which TensorFlow uses on CPUs that have the instructions for it, that is an allocator whose regions grow to
-twice the last one's size and never go back to the system (BFCAllocator in MklCPUAllocator, mkl_cpu_allocator.h). A text
-server kept 105 MB instead of 89 MB under load and new versions, and 33 MB more after 24 clients had sent 8 MB each. glibc's
-heap, which is trimmed, is as fast for small models. But MobileNetV2 took up to 15 % more CPU time for an image with it
-(median 7 %; benchmarks/matrix.py, image cells), so models with convolutions keep oneDNN's allocator.
+On CPUs where TensorFlow uses oneDNN, that is an allocator that never gives memory back to the system, and takes twice
+as much each time that it needs more (BFCAllocator in MklCPUAllocator, mkl_cpu_allocator.h). With it, a server of a text
+model kept 105 MB instead of 89 MB under load and new versions, and another one kept 33 MB after 24 clients had sent 8 MB
+each. glibc's heap, which is trimmed, is as fast for small models. But MobileNetV2 took up to 15 % more CPU time for an
+image with the heap (median 7 %; benchmarks/matrix.py, image cells), so models with convolutions keep oneDNN's allocator.
 """
 
 from __future__ import annotations
