@@ -68,6 +68,27 @@ def test_many_values_of_every_dtype(monkeypatch: pytest.MonkeyPatch, dtype: dtyp
     assert found.flags.writeable or dtype.field == "float8_val"
 
 
+def test_bits_are_the_same_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `use_bits`, the dtypes of ml_dtypes are read and written as before, without arithmetic on their values."""
+    messages = []
+    for dtype in [d for d in NUMERIC if d not in COMMON]:
+        array = np.array([1, 3, 7]).astype(dtype.numpy) if dtype.name == "uint4" else np.array([1, -2, 7], dtype.numpy)
+        messages += [tensors.to_proto(np.resize(array, 99), as_content=as_content) for as_content in (True, False)]
+    monkeypatch.setattr(dtypes, "_MlDtypes", type("_MlDtypes", (), {"is_used": True}))
+    dtypes.use_bits()
+    try:
+        for message in messages:
+            array = tensors.from_proto(message)
+            assert array.dtype.names == (dtypes.name_of(message.dtype),)
+            assert tensors.to_proto(array, as_content=bool(message.tensor_content)) == message
+            if not message.tensor_content:
+                message.tensor_shape.dim[0].size += 1
+                assert tensors.from_proto(message)[-1] == array[-1]  # the last value is repeated
+    finally:
+        monkeypatch.undo()
+        dtypes._numpy_dtype.cache_clear()
+
+
 def _finite(array: np.ndarray) -> bool:
     return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 

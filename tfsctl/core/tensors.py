@@ -30,6 +30,7 @@ _STRING_BYTES = 64  # memory of an empty string
 _MIN_CONTENT_BYTES = 64  # smaller arrays go into typed fields: as fast, and readable in logs
 _PACKED_FIELDS = {"float_val": 5, "double_val": 6}  # field numbers; packed, these are the bytes of the array
 _MIN_PACKED_BYTES = 1024
+_NIBBLE, _SIGN = 0b1111, 0b1000  # the bits of a 4-bit integer
 
 
 def to_proto(array: np.ndarray, *, as_content: bool = True) -> protos.TensorProto:
@@ -77,7 +78,7 @@ def _set_typed_values(proto: protos.TensorProto, array: np.ndarray, dtype: DType
     elif dtype.is_complex:
         getattr(proto, dtype.field).extend(flat.view(_component_dtype(dtype)).tolist())
     elif dtype.numpy.kind == "V":  # 4-bit integers, one per byte
-        proto.int_val.extend(flat.astype(np.int32).tolist())
+        proto.int_val.extend(to_int32(flat, dtype).tolist())
     elif dtype.field in _PACKED_FIELDS and array.nbytes >= _MIN_PACKED_BYTES:
         proto.MergeFromString(_packed(_PACKED_FIELDS[dtype.field], np.ascontiguousarray(flat).tobytes()))
     else:
@@ -155,9 +156,23 @@ def _typed_values(proto: protos.TensorProto, dtype: DType) -> np.ndarray:
     if dtype.field in _COMPLEX_FIELDS:
         parts = convert(values, _component_dtype(dtype))
         return parts[: len(parts) // 2 * 2].view(dtype.numpy)
-    if dtype.field == "int_val":  # narrower integers keep their low bits, as in the C++ cast
-        return convert(values, np.int32).astype(dtype.numpy)
+    if dtype.field == "int_val":
+        return from_int32(convert(values, np.int32), dtype)
     return convert(values, dtype.numpy)
+
+
+def from_int32(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """The int32 values of `int_val` in the numpy form of a dtype. They keep their low bits, as in the C++ cast."""
+    has_bits = dtype.numpy.names is not None  # 4-bit integers after `dtypes.use_bits`
+    return (values & _NIBBLE if has_bits else values).astype(dtype.numpy)
+
+
+def to_int32(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """The int32 values of `int_val` for an array of a dtype."""
+    if array.dtype.names is None:
+        return array.astype(np.int32)
+    values = (array.view(np.uint8) & _NIBBLE).astype(np.int32)
+    return (values ^ _SIGN) - _SIGN if dtype.name == "int4" else values
 
 
 def _in_pieces(values: Sequence[float], dtype: npt.DTypeLike) -> np.ndarray:

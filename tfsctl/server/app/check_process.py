@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfsctl.core import protos
+from tfsctl.core import dtypes, protos
 from tfsctl.server.app.loading import make_loader, start_runtime
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.lifecycle.loader import Loader
@@ -52,6 +52,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     end_with_parent(signal.SIGKILL)
     _limit_resources(is_background=job.is_background)
+    dtypes.use_bits()
     flags = Flags(**job.settings)
     loader = make_loader(flags, asyncio.new_event_loop(), NullRecorder())
     logging.disable(logging.WARNING)

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import uvloop
 
+from tfsctl.core import dtypes
 from tfsctl.server.app import listening
 from tfsctl.server.app.application import Application
 from tfsctl.server.config.flags import START_FAILED, Flags
@@ -29,6 +30,7 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
     Both signals must be blocked (`shutdown.hold_signals`). With credentials, gRPC uses TLS, and REST too if the flags
     say so.
     """
+    dtypes.use_bits()
     floating_point.flush_denormals()
     memory.limit_heap()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

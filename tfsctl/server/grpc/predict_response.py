@@ -148,7 +148,7 @@ def _as_uint64(values: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype.field == "half_val":
         return values.view(np.uint16).astype(np.uint64)
     if dtype.field == "int_val":
-        return values.astype(np.int32).astype(np.int64).view(np.uint64)
+        return tensors.to_int32(values, dtype).astype(np.int64).view(np.uint64)
     return values.astype(np.int64).view(np.uint64) if dtype.name == "int64" else values.astype(np.uint64)
 
 
