@@ -256,6 +256,51 @@ def test_heap_is_trimmed_when_the_server_becomes_idle(monkeypatch: pytest.Monkey
     assert heap.trims == 3
 
 
+@pytest.mark.parametrize("has_few_objects", [True, False])
+def test_older_garbage_is_collected_while_there_are_few_objects(
+    monkeypatch: pytest.MonkeyPatch, *, has_few_objects: bool
+) -> None:
+    """Under load, too: after twenty collections of the youngest generation, unless thousands of requests wait."""
+    _heap, trimmer = _Heap(monkeypatch), memory.HeapTrimmer()
+    monkeypatch.setattr(memory, "_GC_BLOCKS", 2**30 if has_few_objects else -(2**30))
+    cycle = _Cycle()
+    kept = weakref.ref(cycle)
+    gc.disable()
+    try:
+        gc.collect()
+        del cycle
+        for _ in range(memory._GC_COLLECTIONS - 1):
+            gc.collect(0)
+        trimmer.check()
+        assert gc.get_count()[1] == memory._GC_COLLECTIONS - 1
+        gc.collect(0)
+        trimmer.check()
+        assert (kept() is None) == has_few_objects
+    finally:
+        gc.enable()
+
+
+FROZEN = """
+import gc
+from tfsctl.server.process.memory import freeze_startup_objects
+freeze_startup_objects()
+collections = [stats["collections"] for stats in gc.get_stats()]
+kept = [[] for _ in range(200_000)]
+print(*[stats["collections"] - before for stats, before in zip(gc.get_stats(), collections)])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Python collects all generations elsewhere")
+def test_many_objects_do_not_cause_long_collections() -> None:
+    """The youngest generation is small, and the others are not collected by Python."""
+    argv = [sys.executable, "-c", FROZEN]
+    young, *older = map(
+        int, subprocess.run(argv, capture_output=True, text=True, check=True, timeout=240).stdout.split()
+    )
+    assert young >= 30
+    assert older == [0, 0]
+
+
 class _Cycle:
     def __init__(self) -> None:
         self.itself = self
