@@ -17,6 +17,7 @@ import base64
 import gzip
 import http.client
 import mmap
+import os
 import re
 import selectors
 import socket
@@ -219,6 +220,9 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
             orjson.dumps({"instances": RANDOM.random(20_000).tolist()}), 1, 100
         ),
         "1,000 streams": lambda: streams(predict(array_of("float32", 40), "serving_default")[2], 1000, 1),
+        "100 streams on 100 connections": lambda: streams(
+            predict(array_of("float32", 40), "serving_default")[2], 100, 100
+        ),
         "200 streams, 60 KB": lambda: streams(predict(array_of("float32", 60_000), "serving_default")[2], 200, 1),
         "REST not JSON": lambda: ("rest", "/v1/models/echo:predict", b'{"instances": [' + b'"a\\", ' * (size // 6), ""),
     }
@@ -366,7 +370,8 @@ class Turns:
 
     def __init__(self, file: Path) -> None:
         file.write_bytes(bytes(_TURNS.size))
-        self.environment = {"PYTHONPATH": str(Path(__file__).parent / "turn_probe"), "TURNS_FILE": str(file)}
+        path = os.pathsep.join((str(Path(__file__).parent / "turn_probe"), os.environ.get("PYTHONPATH", "")))
+        self.environment = {"PYTHONPATH": path.rstrip(os.pathsep), "TURNS_FILE": str(file)}
         with file.open("r+b") as opened:
             self._values = mmap.mmap(opened.fileno(), _TURNS.size)
 

@@ -160,6 +160,20 @@ def test_reading_many_frames_is_interrupted() -> None:
         assert len(recorded.events) == 1 + len(data) // (9 + int.from_bytes(data[:3], "big"))
 
 
+def test_frames_that_come_late_in_a_turn_are_left_for_the_next() -> None:
+    """But for the rest of a frame whose beginning was read."""
+    recorded = Recorded()
+    reader = FrameReader(recorded, MAX_BLOCK)
+    cut = frame(Kind.DATA, 0, 1, b"12345678")
+    assert reader.feed(PREFACE + settings({}) + cut[:-3])
+    before = len(recorded.events)
+    assert not reader.feed(cut[-3:] + ping() * 3, is_late=True)
+    assert len(recorded.events) == before
+    assert recorded.events[-1] == ("received", b"12345678")
+    assert reader.feed(b"")
+    assert len(recorded.events) == before + 3
+
+
 def test_many_requests_are_read_in_several_turns() -> None:
     """All requests that are read in one turn are parsed in the next iteration of the loop, for some 60 us each."""
     recorded = Recorded()

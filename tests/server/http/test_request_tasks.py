@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from tfsctl.server.http import request_tasks
 from tfsctl.server.http.exchange import Application, Exchange
 from tfsctl.server.http.request_tasks import RequestTasks
+from tfsctl.server.process.loop_turns import LoopTurns
 from tfsctl.server.process.shutdown import RunningRequests
 from tfsctl.server.request_context import current_request
 
@@ -32,6 +34,7 @@ class FakeExchange:
         self.is_alone = False
         self.has_all = has_all
         self.task: asyncio.Task[None] | None = None
+        self.is_gone = False
         self.has_begun = self.is_served = False
         self.was_alone: list[bool] = []
 
@@ -65,6 +68,28 @@ def with_tasks(
         assert running.running == 0
 
     asyncio.run(run())
+
+
+def test_requests_that_come_late_in_a_turn_begin_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count as running, and are never alone. One whose client has left meanwhile is not served."""
+    monkeypatch.setattr(LoopTurns, "is_over", lambda _turns: True)
+    monkeypatch.setattr(request_tasks, "FEW", 1)
+    served_at: list[FakeExchange] = []
+
+    async def application(exchange: FakeExchange) -> None:
+        assert not exchange.is_alone
+        served_at.append(exchange)
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        exchanges = [start() for _ in range(3)]
+        exchanges[1].is_gone = True
+        assert not served_at
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert served_at == [exchanges[0], exchanges[2]]
+        assert all(exchange.is_served for exchange in exchanges)
+
+    with_tasks(application, work, connections=["one"])
 
 
 async def answer_at_once(exchange: FakeExchange) -> None:

@@ -1,4 +1,4 @@
-"""A client that sends a large body lets others have their turn after each megabyte."""
+"""Clients that send large bodies let others have their turn after each megabyte."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tfsctl.server.http import http1
 from tfsctl.server.http.exchange import Exchange
 from tfsctl.server.http.http1 import Http1Connection
 from tfsctl.server.http.http2 import Http2Connection
-from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
+from tfsctl.server.http.listener_state import _READERS_PER_TURN, ListenerState
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import MemoryBudget
+from tfsctl.server.process.loop_turns import MAX_TURN_BYTES
 
 BODY_BYTES = 4 * MAX_TURN_BYTES
 READ_BYTES = 256 * 1024  # by uvloop at once
@@ -73,21 +74,31 @@ def http2_bytes() -> bytes:
     return head + data * (BODY_BYTES // len(data))
 
 
-@pytest.mark.parametrize(
-    ("kind", "sent"), [(Http1Connection, HEAD + bytes(BODY_BYTES - 1)), (Http2Connection, http2_bytes())]
-)
-def test_a_large_body_is_read_in_several_turns(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Http1Connection | Http2Connection], sent: bytes
-) -> None:
-    """Nothing is read after each megabyte until the event loop has had its turn."""
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
+    """An event loop. Bodies are not stopped because nobody takes them."""
     monkeypatch.setattr(http1, "_MAX_UNCONSUMED_BYTES", 2 * BODY_BYTES)
-    loop, transport = FakeLoop(), FakeTransport()
+    return FakeLoop()
+
+
+def state_on(loop: FakeLoop) -> ListenerState:
+    """A listener whose application leaves every body where it is."""
 
     def serve(_exchange: Exchange) -> None:
-        """Leave the body where it is."""
+        """Do nothing."""
 
-    state = ListenerState(cast("Any", serve), cast("asyncio.AbstractEventLoop", loop), 1, MemoryBudget(2**30))
-    connection = kind(state, Limits(), 1, "")
+    return ListenerState(cast("Any", serve), cast("asyncio.AbstractEventLoop", loop), 1, MemoryBudget(2**30))
+
+
+AnyConnection = type[Http1Connection | Http2Connection]
+KINDS = [(Http1Connection, HEAD + bytes(BODY_BYTES - 1)), (Http2Connection, http2_bytes())]
+
+
+@pytest.mark.parametrize(("kind", "sent"), KINDS)
+def test_a_large_body_is_read_in_several_turns(loop: FakeLoop, kind: AnyConnection, sent: bytes) -> None:
+    """Nothing is read after each megabyte until the event loop has had its turn."""
+    transport = FakeTransport()
+    connection = kind(state_on(loop), Limits(), 1, "")
     connection.connection_made(cast("Any", transport))
     loop.turn()
     read = [0]
@@ -100,3 +111,25 @@ def test_a_large_body_is_read_in_several_turns(
         read[-1] += READ_BYTES
     assert max(read) <= MAX_TURN_BYTES + READ_BYTES
     assert len(read) >= BODY_BYTES // MAX_TURN_BYTES - 1
+
+
+@pytest.mark.parametrize(("kind", "sent"), KINDS)
+def test_large_bodies_of_many_connections_are_read_in_turn(loop: FakeLoop, kind: AnyConnection, sent: bytes) -> None:
+    """Each turn, eight of them, once the few that could read in the first turn wait, too."""
+    state, transports = state_on(loop), [FakeTransport() for _ in range(50)]
+    connections = [kind(state, Limits(), 1, "") for _ in transports]
+    for connection, transport in zip(connections, transports, strict=True):
+        connection.connection_made(cast("Any", transport))
+    unsent, turns = dict.fromkeys(range(50), sent), 0
+    while unsent:
+        readable = [index for index in unsent if transports[index].is_read]
+        assert turns < 2 or len(readable) <= _READERS_PER_TURN
+        for index in readable:
+            if transports[index].is_read:
+                connections[index].data_received(unsent[index][:READ_BYTES])
+                unsent[index] = unsent[index][READ_BYTES:]
+                if not unsent[index]:
+                    del unsent[index]
+        loop.turn()
+        turns += 1
+    assert turns >= 50 * (len(sent) - READ_BYTES) // (_READERS_PER_TURN * READ_BYTES)

@@ -44,7 +44,7 @@ from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
-_LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other callbacks run
+_LOOP_SLICE_S = 0.003  # how long quick runs hold the event loop before other callbacks run
 _MAX_MERGED_ROWS = 1024
 _MAX_MERGED_BYTES = 2 * 1024 * 1024  # of inputs: a run with 32 images takes more CPU time per image than one with six
 _MAX_FORMED = 256  # requests in batches that are not full; a client's next request may have to wait for them
@@ -211,7 +211,9 @@ class RequestCoalescer:
 
     def _dispatch(self) -> None:
         """Start waiting requests: on the loop if they are small and quick, otherwise in free threads."""
-        end_s = time.perf_counter() + _LOOP_SLICE_S
+        if self._timing.is_quick and self._debouncer.is_scheduled:
+            return  # in the next turn of the loop: many runs in threads may end in this one
+        end_s = time.monotonic() + _LOOP_SLICE_S
         while (batch := self._next_batch()) is not None:
             result, may_hold_loop = None, self._may_hold_loop(batch)
             if may_hold_loop and self._is_known(batch):
@@ -219,15 +221,15 @@ class RequestCoalescer:
                 result = self._loop_runs.hold(work, sizes_of(batch.fetches), batch.nbytes)
             if result is None:
                 self._start_in_thread(may_hold_loop, batch.requests, self._work, batch)
-                continue
-            self._finish(batch, result)
-            if not (self.queue.length or self._formed):
-                self._newest = None
-                self._rate.pause()
-                return
-            self._rate.add(len(batch.requests))
-            self._prepare_replicas(batch, result)
-            if time.perf_counter() > end_s:
+            else:
+                self._finish(batch, result)
+                if not (self.queue.length or self._formed):
+                    self._newest = None
+                    self._rate.pause()
+                    return
+                self._rate.add(len(batch.requests))
+                self._prepare_replicas(batch, result)
+            if time.monotonic() > end_s:
                 self._debouncer.notify()
                 return
         if not self.queue.length:

@@ -26,7 +26,7 @@ from tfsctl.server.http.frames import (
 
 _MAX_BLOCK_FRAMES = 64
 _MAX_SETTINGS = 256  # in one frame; a dozen are defined
-_WORK_PER_TURN = 128  # frames in one iteration of the event loop; 16 bytes of header blocks or settings count as one
+_WORK_PER_FEED = 128  # frames; 16 bytes of header blocks or settings count as one
 _BYTES_PER_UNIT = 16
 _PRIORITY_BYTES = 5
 _HEADERS_FLAGS = END_HEADERS | PADDED | frames.HAS_PRIORITY
@@ -88,10 +88,10 @@ class FrameReader:
         """How many bytes of incomplete frames and header blocks are held."""
         return len(self._rest) + (self._block_bytes if self._block else 0)
 
-    def feed(self, data: bytes) -> bool:  # noqa: C901, PLR0912, PLR0915 - the loop over frames: calls would cost 5 %
-        """Read the bytes that have arrived.
+    def feed(self, data: bytes, *, is_late: bool = False) -> bool:  # noqa: C901, PLR0912, PLR0915 - the loop over frames: calls would cost 5 %
+        """Read the bytes that have arrived, or as few frames as possible if `is_late`.
 
-        Returns False if some are left for another iteration of the event loop: call `feed(b"")` then.
+        Returns False if some are left for another turn of the event loop: call `feed(b"")` then.
 
         Raises ConnectionFailedError.
         """
@@ -104,7 +104,7 @@ class FrameReader:
             rest.clear()
         is_between_frames = self._has_preface and not (self._data_left or self._padding_left or self._skip)
         at = 0 if is_between_frames else self._continue(data)
-        work, handler = _WORK_PER_TURN, self._handler
+        work, handler = 0 if is_late else _WORK_PER_FEED, self._handler
         size = len(data)
         while size - at >= HEAD_BYTES:
             if work <= 0:

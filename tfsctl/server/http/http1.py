@@ -14,7 +14,7 @@ from tfsctl.server.held_bytes import HeldBytes
 from tfsctl.server.http import request_head_cache
 from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
 from tfsctl.server.http.http1_request import Request, refusal
-from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
+from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.http.timeouts import (
     DRAIN_IDLE_S,
@@ -49,7 +49,7 @@ class Http1Connection(asyncio.Protocol):
         self._searched = 0  # bytes of the buffer in which the end of a head was looked for
         self._current: Request | None = None
         self._is_in_body = False  # the body of the current request has not arrived completely
-        self._body_left = self._turn_bytes = 0  # bytes of it; those read of bodies since others had their turn
+        self._body_left = 0  # bytes of it
         self._chunks: ChunkDecoder | None = None  # of it, if it is chunked
         self._requests = self._pauses = 0
         self._refusal: HTTPStatus | None = None  # answered before the connection closes
@@ -281,11 +281,9 @@ class Http1Connection(asyncio.Protocol):
             self._pause(_UNCONSUMED_BODY)
         if request.waits_for_memory:
             self._pause(_MEMORY)
-        self._turn_bytes += len(part)
-        if self._turn_bytes > MAX_TURN_BYTES and not self._pauses & _OTHERS_TURN:
-            self._turn_bytes = 0
+        if self.state.readers.has_read(len(part)) and not self._pauses & _OTHERS_TURN:
             self._pause(_OTHERS_TURN)
-            self.loop.call_soon(self._continue_parsing)
+            self.state.readers.wait(self._continue_parsing)
 
     def on_memory_granted(self) -> None:
         """More of the body may be read."""

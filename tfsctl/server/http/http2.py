@@ -13,13 +13,14 @@ from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 from tfsctl.server.http.hpack_cache import HeaderBlockReader, MalformedRequestError
 from tfsctl.server.http.http2_sending import Sender
 from tfsctl.server.http.http2_stream import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, Stream
-from tfsctl.server.http.listener_state import MAX_TURN_BYTES, ListenerState
+from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.timeouts import Linger, WriteStall, arrives_too_slowly
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.request_body import BodyTimeoutError
 
 _REMEMBERED_RESETS = 4096
+_FEW_FRAMES_BYTES, _MANY_FRAMES_BYTES = 2048, 32 * 1024  # one or two small requests; parts of large ones
 _LARGE_BLOCK_BYTES = 4096  # header blocks and incomplete frames from here on are counted in the memory budget
 
 
@@ -47,7 +48,6 @@ class Http2Connection(asyncio.Protocol):
         self._incomplete_since_s: float | None = None
         self._partial = HeldBytes(state.budget)  # incomplete frames and header blocks
         self._is_yielding = False
-        self._turn_bytes = 0  # read since others had their turn
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
 
@@ -75,9 +75,10 @@ class Http2Connection(asyncio.Protocol):
             return
         self.heard_s = self.loop.time()
         try:
-            self._turn_bytes += len(data)
-            if not self._frames.feed(data) or self._turn_bytes > MAX_TURN_BYTES:
-                self._turn_bytes = 0
+            size = len(data)
+            is_late = size > _FEW_FRAMES_BYTES and self.state.tasks.turns.is_over()
+            has_more = not self._frames.feed(data, is_late=is_late)
+            if has_more or (size > _MANY_FRAMES_BYTES and self.state.readers.has_read(size)):
                 self._yield_to_loop()
             if self._frames.is_incomplete:
                 self._hold_incomplete()
@@ -112,7 +113,7 @@ class Http2Connection(asyncio.Protocol):
         if not self._is_yielding:
             self._is_yielding = True
             self._transport.pause_reading()
-            self.loop.call_soon(self._resume_turn)
+            self.state.readers.wait(self._resume_turn)
 
     def _resume_turn(self) -> None:
         """Read what was left for this turn of the event loop."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from tfsctl.server.http.request_tasks import RequestTasks
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.process.loop_turns import LoopTurns
 from tfsctl.server.process.shutdown import RunningRequests
 
 if TYPE_CHECKING:
     from tfsctl.server.http.exchange import Application
 
-MAX_TURN_BYTES = 1024 * 1024
-"""Read from a connection before others have their turn. Of large bodies, uvloop would read 8 MB."""
+_READERS_PER_TURN = 8  # a connection reads up to 256 KiB at once
 
 
 class Connection(Protocol):
@@ -37,7 +37,7 @@ class ListenerState:
     """The state that a listener's connections share.
 
     `peers` counts the connections of each IP address. If `is_draining`, another process has taken over the ports, and
-    new connections are closed after one request.
+    new connections are closed after one request. Connections whose bodies arrive in parts read in turn (`readers`).
     """
 
     application: Application
@@ -49,9 +49,11 @@ class ListenerState:
     recorder: Recorder = field(default_factory=NullRecorder)
     running: RunningRequests = field(default_factory=RunningRequests)
     is_draining: bool = False
+    readers: LoopTurns = field(init=False)
     tasks: RequestTasks = field(init=False)
 
     def __post_init__(self) -> None:
+        self.readers = LoopTurns(self.loop, _READERS_PER_TURN)
         self.tasks = RequestTasks(self.loop, self.application, self.connections, self.running)
 
     def disconnected(self, connection: Connection, peer: str) -> None:

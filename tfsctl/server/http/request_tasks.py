@@ -16,15 +16,18 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Collection, Coroutine, Generator
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from tfsctl.server.http.exchange import Application, Exchange, Work
+from tfsctl.server.process.loop_turns import FEW, LoopTurns
 from tfsctl.server.process.shutdown import RunningRequests
 from tfsctl.server.request_context import current_request
 
 log = logging.getLogger(__name__)
 
 _CANCELS_PER_ITERATION = 64  # a cancelled task costs some 20 us to unwind
+_STARTS_PER_TURN = 256
 _QUIET_S = 0.002  # after which a request of another connection counts as alone
 
 
@@ -49,6 +52,8 @@ class RequestTasks:
         self._alone: Exchange | None = None
         self._to_cancel: deque[Work] = deque()
         self._is_scheduled = False
+        self.turns = LoopTurns(loop, _STARTS_PER_TURN)
+        """For requests that come when a turn of the event loop has taken long."""
 
     def start(self, exchange: Exchange, *, is_only: bool) -> None:
         """Let the application serve a request.
@@ -58,9 +63,24 @@ class RequestTasks:
         - the last two requests came on its connection too, or
         - no request was answered within the last two milliseconds.
 
-        It stays alone until another request begins.
+        It stays alone until another request begins. If this turn of the event loop has taken long, the request waits for
+        one of the next.
         """
         self._running.running += 1
+        turns = self.turns
+        turns.count += 1
+        if turns.count >= FEW and turns.is_over():  # `is_over` checks it, too: this saves the call
+            turns.wait(partial(self._start_late, exchange))
+        else:
+            self._start(exchange, is_only=is_only)
+
+    def _start_late(self, exchange: Exchange) -> None:
+        if exchange.is_gone:
+            self.end(exchange)
+        else:
+            self._start(exchange, is_only=False)
+
+    def _start(self, exchange: Exchange, *, is_only: bool) -> None:
         if self._alone is not None:
             self._alone.is_alone = False
             self._alone = None
