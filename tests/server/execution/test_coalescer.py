@@ -482,6 +482,20 @@ def test_deadlines_that_come_later_and_earlier_are_kept() -> None:
     with_harness(work)
 
 
+def test_runs_in_threads_that_end_together_start_no_more_than_one_slice_of_runs() -> None:
+    """The first runs of a kind are in threads, and dozens may end in one turn of the loop."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        waiting = harness.submit(2.0)  # it is due in one of the next turns
+        harness.coalescer._dispatch()
+        assert harness.session.runs == []
+        ((answer,),) = await waiting.answer
+        assert answer == 4.0
+
+    with_harness(work)
+
+
 def test_requests_that_were_answered_leave_nothing_behind_whatever_their_deadlines_were() -> None:
     """Clients choose them, years ahead if they like; one that waits for its deadline does not keep the others."""
 
