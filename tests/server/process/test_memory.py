@@ -256,26 +256,28 @@ def test_heap_is_trimmed_when_the_server_becomes_idle(monkeypatch: pytest.Monkey
     assert heap.trims == 3
 
 
-@pytest.mark.parametrize("has_few_objects", [True, False])
-def test_older_garbage_is_collected_while_there_are_few_objects(
-    monkeypatch: pytest.MonkeyPatch, *, has_few_objects: bool
+@pytest.mark.parametrize(
+    ("requests", "collections"),
+    [(memory._GC_REQUESTS, memory._GC_COLLECTIONS), (memory._GC_REQUESTS + 1, memory._GC_LATE_COLLECTIONS)],
+)
+def test_older_garbage_is_collected_under_load(
+    monkeypatch: pytest.MonkeyPatch, requests: int, collections: int
 ) -> None:
-    """Under load, too: after twenty collections of the youngest generation, unless thousands of requests wait."""
+    """After twenty collections of the youngest generation; after more if many requests wait."""
     _heap, trimmer = _Heap(monkeypatch), memory.HeapTrimmer()
-    monkeypatch.setattr(memory, "_GC_BLOCKS", 2**30 if has_few_objects else -(2**30))
     cycle = _Cycle()
     kept = weakref.ref(cycle)
     gc.disable()
     try:
         gc.collect()
         del cycle
-        for _ in range(memory._GC_COLLECTIONS - 1):
+        for _ in range(collections - 1):
             gc.collect(0)
-        trimmer.check()
-        assert gc.get_count()[1] == memory._GC_COLLECTIONS - 1
+        trimmer.check(requests=requests)
+        assert kept() is not None
         gc.collect(0)
-        trimmer.check()
-        assert (kept() is None) == has_few_objects
+        trimmer.check(requests=requests)
+        assert kept() is None
     finally:
         gc.enable()
 
@@ -312,23 +314,23 @@ def test_idle_means_little_cpu_since_the_last_check(
     cpu_s: float, is_idle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cpu_s` is what the process has used at each call."""
-    seen: SimpleQueue[bool] = SimpleQueue()
+    seen: SimpleQueue[tuple[bool, int]] = SimpleQueue()
 
     class Trimmer:
-        def check(self, *, is_idle: bool) -> None:
-            seen.put(is_idle)
+        def check(self, *, is_idle: bool, requests: int) -> None:
+            seen.put((is_idle, requests))
 
     monkeypatch.setattr(memory, "_TRIM_INTERVAL_S", 0.001)
     monkeypatch.setattr(memory, "HeapTrimmer", Trimmer)
     monkeypatch.setattr(memory, "process_time", count(0.0, cpu_s).__next__)
 
-    async def first_seen() -> bool:
-        trimming = asyncio.create_task(memory.trim_regularly())
+    async def first_seen() -> tuple[bool, int]:
+        trimming = asyncio.create_task(memory.trim_regularly(lambda: 7))
         first = await asyncio.to_thread(seen.get)
         trimming.cancel()
         return first
 
-    assert asyncio.run(first_seen()) == is_idle
+    assert asyncio.run(first_seen()) == (is_idle, 7)
 
 
 KEPT = """

@@ -54,10 +54,10 @@ class Application:
         self._small_body_bytes = min(self._max_body_bytes, _LARGE_BYTES)
         self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
         self._max_framed_bytes = self._max_message_bytes + GRPC_PREFIX_BYTES
-        self._server = ModelServer(flags)
-        self._model_reload = flags.model_reload
         self.requests = shutdown.RunningRequests()
         """The running requests, which the listener counts."""
+        self._server = ModelServer(flags, self.requests)
+        self._model_reload = flags.model_reload
 
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         """Answer one request. Returns the coroutine that does so; None if the request is answered without a task."""

@@ -21,6 +21,7 @@ from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
 from tfsctl.server.process.crash_restart import CrashRestart
 from tfsctl.server.process.resources import memory_limit_bytes
+from tfsctl.server.process.shutdown import RunningRequests
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.runtime import crash_handler
 from tfsctl.server.runtime.allocator_choice import choose_allocator
@@ -29,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class ModelServer:
-    """The models and interfaces of one process. Create it on the event loop it runs on."""
+    """The models and interfaces of one process, which serves these `requests`. Create it on the event loop it runs on."""
 
-    def __init__(self, flags: Flags) -> None:
-        self._flags = flags
+    def __init__(self, flags: Flags, requests: RunningRequests) -> None:
+        self._flags, self._requests = flags, requests
         self._polling: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
         self._runtime_started = threading.Event()
@@ -75,7 +76,7 @@ class ModelServer:
         memory.freeze_startup_objects()
         await asyncio.to_thread(memory.release_unused_pages)
         memory.limit_allocations(memory_limit_bytes())
-        self._trimming = asyncio.create_task(memory.trim_regularly())
+        self._trimming = asyncio.create_task(memory.trim_regularly(lambda: self._requests.running))
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))

@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.dtypes import DType
-from tfsctl.core.tensors import from_int32
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
@@ -197,5 +196,5 @@ def _of_varints(dtype: DType, packed: memoryview) -> np.ndarray:
     if dtype.field == "half_val":
         return numbers.astype(np.uint16).view(dtype.numpy)
     if dtype.field == "int_val":
-        return from_int32(numbers.astype(np.uint32).view(np.int32), dtype)
+        return tensors.from_int32(numbers.astype(np.uint32).view(np.int32), dtype)
     return numbers.astype(dtype.numpy)

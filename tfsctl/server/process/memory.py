@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +33,8 @@ _M_TRIM_THRESHOLD = -1
 _GC_THRESHOLD = 5_000  # objects in the youngest generation, which then takes 1 ms to collect
 _GC_NEVER = 2**30
 _GC_COLLECTIONS = 20  # of the youngest generation, after which the others are collected
-_GC_BLOCKS = 60_000  # of small objects that have come since the server was idle, which take 1 ms to collect
+_GC_LATE_COLLECTIONS = 400  # after which they are, even if more than _GC_REQUESTS wait
+_GC_REQUESTS = 500  # run while there are few objects
 _RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
@@ -134,7 +135,7 @@ def freeze_startup_objects() -> None:
     """Exempt all objects made so far from garbage collection, and collect less often: requests leave no cycles.
 
     Python collects the youngest generation only, because a collection of the others takes 25 ms of the event loop while
-    10,000 requests wait. `HeapTrimmer` collects them when there are few objects; it does so on Linux only.
+    10,000 requests wait. `HeapTrimmer` collects them while few requests wait; it does so on Linux only.
     """
     gc.collect()
     gc.freeze()
@@ -207,18 +208,18 @@ class HeapTrimmer:
     """
 
     def __init__(self) -> None:
-        self._blocks = sys.getallocatedblocks()  # of small objects, without requests
         self._left = _unused_bytes()  # by the last trim: parts of pages, stacks, memory that is not the allocator's
         self._idle_checks = 0
 
-    def check(self, *, is_idle: bool = False) -> bool:
-        """Trim if it is worthwhile, or if the server has become idle. Returns whether it trimmed."""
+    def check(self, *, is_idle: bool = False, requests: int = 0) -> bool:
+        """Trim if it is worthwhile, or if the server has become idle. Returns whether it trimmed.
+
+        Collects garbage if that is due while so many requests are running.
+        """
         self._idle_checks = self._idle_checks + 1 if is_idle else 0
         becomes_idle = self._idle_checks == _IDLE_CHECKS
-        if becomes_idle or self._has_few_objects():
+        if becomes_idle or gc.get_count()[1] >= (_GC_COLLECTIONS if requests <= _GC_REQUESTS else _GC_LATE_COLLECTIONS):
             gc.collect()
-        if becomes_idle:
-            self._blocks = sys.getallocatedblocks()
         unused = _unused_bytes()
         enough = _Heap.limits.reserve if self._idle_checks < _IDLE_CHECKS else _UNUSED_BYTES
         if unused - self._left < enough and not becomes_idle:
@@ -228,15 +229,11 @@ class HeapTrimmer:
         self._left = _unused_bytes()
         return True
 
-    def _has_few_objects(self) -> bool:
-        """Whether a garbage collection is due, and takes few milliseconds."""
-        return gc.get_count()[1] >= _GC_COLLECTIONS and sys.getallocatedblocks() - self._blocks < _GC_BLOCKS
 
-
-async def trim_regularly() -> None:
+async def trim_regularly(running_requests: Callable[[], int]) -> None:
     """Check every two seconds, in a thread, whether the heap should be trimmed. Runs until it is cancelled.
 
-    The server counts as idle if it used less than 5 % of a CPU since the last check.
+    `running_requests` tells how many requests are running. The server counts as idle if it used less than 5 % of a CPU since the last check.
     """
     if sys.platform != "linux":
         return
@@ -245,7 +242,7 @@ async def trim_regularly() -> None:
         used_s, since_s = process_time(), monotonic()
         await asyncio.sleep(_TRIM_INTERVAL_S)
         is_idle = process_time() - used_s < _IDLE_CPU * (monotonic() - since_s)
-        await asyncio.to_thread(trimmer.check, is_idle=is_idle)
+        await asyncio.to_thread(trimmer.check, is_idle=is_idle, requests=running_requests())
 
 
 @contextmanager
