@@ -53,6 +53,7 @@ from http2_client import (
     frame,
     grpc_fields,
     header_frames,
+    ping,
     window_update,
 )
 from http2_client import settings as settings_frame
@@ -63,6 +64,7 @@ METRICS = "/monitoring/prometheus/metrics"
 RANDOM = np.random.default_rng(1)
 IDLE_S = 5.0
 SMALL = b'{"instances": [1.0]}'
+NUMBER = b"NUMBER"  # of the connection, in the bytes of a burst
 SIGNATURES = {
     **ECHO,
     "matrix": {"x": ("float32", (None, 100))},
@@ -138,17 +140,18 @@ def rest(signature: str, body: Body, *, model: str = "echo", verb: str = "predic
     return "rest", f"/v1/models/{model}:{verb}", raw, compression
 
 
-def pipelined(body: bytes, count: int, connections: int) -> Request:
-    """A burst: `count` predict requests over HTTP/1.1 on each connection."""
-    head = b"POST /v1/models/echo:predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+def pipelined(body: bytes, count: int, connections: int, fields: bytes = b"") -> Request:
+    """A burst: `count` predict requests over HTTP/1.1 on each connection, with these header fields."""
+    head = b"POST /v1/models/echo:predict HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n" % (fields, len(body))
     return "http1 burst", str(connections), (head + body) * count, str(count)
 
 
-def streams(message: bytes, count: int, connections: int) -> Request:
-    """A burst: `count` Predict calls on each connection."""
+def streams(message: bytes, count: int, connections: int, *, pings: int = 0) -> Request:
+    """A burst: `pings` PING frames and `count` Predict calls on each connection."""
     data, encoder = b"\0" + len(message).to_bytes(4, "big") + message, Encoder()
     values: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}
     parts = [PREFACE, settings_frame(values), window_update(0, MAX_WINDOW - DEFAULT_WINDOW)]
+    parts += [ping()] * pings
     for number in range(1, 2 * count, 2):
         parts.append(header_frames(number, encoder.encode(grpc_fields())))
         parts += [frame(Kind.DATA, 0, number, data[at : at + 16_384]) for at in range(0, len(data), 16_384)]
@@ -215,6 +218,7 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
         ),
         "2,000 pipelined requests": lambda: pipelined(SMALL, 2000, 1),
         "900 connections": lambda: pipelined(SMALL, 1, 900),
+        "900 connections, other heads": lambda: pipelined(SMALL, 1, 900, b"x-connection: %b\r\n" % NUMBER),
         "100 connections, 60 KB": lambda: pipelined(orjson.dumps({"instances": RANDOM.random(3000).tolist()}), 1, 100),
         "100 connections, 400 KB": lambda: pipelined(
             orjson.dumps({"instances": RANDOM.random(20_000).tolist()}), 1, 100
@@ -222,6 +226,9 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
         "1,000 streams": lambda: streams(predict(array_of("float32", 40), "serving_default")[2], 1000, 1),
         "100 streams on 100 connections": lambda: streams(
             predict(array_of("float32", 40), "serving_default")[2], 100, 100
+        ),
+        "1,000 pings on 100 connections": lambda: streams(
+            predict(array_of("float32", 40), "serving_default")[2], 1, 100, pings=1000
         ),
         "200 streams, 60 KB": lambda: streams(predict(array_of("float32", 60_000), "serving_default")[2], 200, 1),
         "REST not JSON": lambda: ("rest", "/v1/models/echo:predict", b'{"instances": [' + b'"a\\", ' * (size // 6), ""),
@@ -285,8 +292,11 @@ class Burst:
 
 
 def send_burst(address: str, connections: int, answers: int, data: bytes, *, is_http2: bool) -> None:
-    """Send the same bytes on each connection at once, and wait for all answers."""
-    bursts = [Burst(address, data, answers, is_http2=is_http2) for _ in range(connections)]
+    """Send the same bytes on each connection at once, but for its number, and wait for all answers."""
+    bursts = [
+        Burst(address, data.replace(NUMBER, b"%06d" % index), answers, is_http2=is_http2)
+        for index in range(connections)
+    ]
     with selectors.DefaultSelector() as selector:
         for burst in bursts:
             selector.register(burst.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, burst)

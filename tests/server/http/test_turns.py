@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from tfsctl.server.http.http2 import Http2Connection
 from tfsctl.server.http.listener_state import _READERS_PER_TURN, ListenerState
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import MemoryBudget
-from tfsctl.server.process.loop_turns import MAX_TURN_BYTES
+from tfsctl.server.process.loop_turns import MAX_TURN_BYTES, LoopTurns
 
 BODY_BYTES = 4 * MAX_TURN_BYTES
 READ_BYTES = 256 * 1024  # by uvloop at once
@@ -34,9 +35,12 @@ class FakeLoop:
         """The time in seconds."""
         return 0.0
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
+    def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
         """Call it in the next turn."""
-        self.soon.append(callback)
+        self.soon.append(partial(callback, *arguments))
+
+    def call_later(self, _delay_s: float, _callback: Callable[..., object], *_arguments: object) -> None:
+        """Never call it: time does not pass."""
 
     def turn(self) -> None:
         """Have a turn."""
@@ -46,14 +50,22 @@ class FakeLoop:
 
 
 class FakeTransport:
-    """Knows whether it is read from."""
+    """Knows whether it is read from, and closed."""
 
     def __init__(self) -> None:
-        self.is_read = True
+        self.is_read, self.is_closed = True, False
 
     def is_closing(self) -> bool:
-        """Never."""
+        """Whether it was closed."""
+        return self.is_closed
+
+    def can_write_eof(self) -> bool:
+        """No: it is closed at once."""
         return False
+
+    def close(self) -> None:
+        """Close it."""
+        self.is_closed = True
 
     def write(self, data: bytes) -> None:
         """Forget it."""
@@ -133,3 +145,30 @@ def test_large_bodies_of_many_connections_are_read_in_turn(loop: FakeLoop, kind:
         loop.turn()
         turns += 1
     assert turns >= 50 * (len(sent) - READ_BYTES) // (_READERS_PER_TURN * READ_BYTES)
+
+
+REQUEST = b"GET /v1/models/m HTTP/1.1\r\nhost: x\r\nx-number: %d\r\n\r\n"
+
+
+def test_a_head_that_comes_late_in_a_turn_is_parsed_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the next of two requests whose client has sent the end of its requests. No more is read until then."""
+    is_over = iter([True, False, True, False])
+    monkeypatch.setattr(LoopTurns, "is_over", lambda _turns: next(is_over))
+    monkeypatch.setattr(http1, "FEW", 1)
+    loop, transport, served = FakeLoop(), FakeTransport(), list[Exchange]()
+    application = cast("Any", served.append)
+    state = ListenerState(application, cast("asyncio.AbstractEventLoop", loop), 1, MemoryBudget(2**30))
+    connection = Http1Connection(state, Limits(), 1, "")
+    connection.connection_made(cast("Any", transport))
+
+    connection.data_received(REQUEST % 1 + REQUEST % 2)
+    assert (len(served), transport.is_read) == (0, False)
+    loop.turn()
+    assert (len(served), transport.is_read) == (1, True)
+    assert connection.eof_received()
+    served[0].respond(200, (), b"")
+    assert (len(served), transport.is_read, transport.is_closed) == (1, False, False)
+    loop.turn()
+    assert len(served) == 2
+    served[1].respond(200, (), b"")
+    assert transport.is_closed

@@ -11,22 +11,13 @@ from http import HTTPStatus
 from typing import cast
 
 from tfsctl.server.held_bytes import HeldBytes
-from tfsctl.server.http import request_head_cache
+from tfsctl.server.http import request_head_cache, timeouts
 from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
 from tfsctl.server.http.http1_request import Request, refusal
 from tfsctl.server.http.listener_state import ListenerState
-from tfsctl.server.http.request_head import RequestHead
-from tfsctl.server.http.timeouts import (
-    DRAIN_IDLE_S,
-    HALF_CLOSED_WAIT_S,
-    LATE_FIN_S,
-    Linger,
-    WriteStall,
-    arrives_too_slowly,
-    half_closed_error,
-)
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import SMALL_BODY_BYTES, BudgetExceededError
+from tfsctl.server.process.loop_turns import FEW
 from tfsctl.server.request_body import BodyTimeoutError
 from tfsctl.server.short_reads import ShortReader
 
@@ -55,8 +46,8 @@ class Http1Connection(asyncio.Protocol):
         self._refusal: HTTPStatus | None = None  # answered before the connection closes
         self._is_closing = self._has_eof = self._reads_short = False  # EOF: the client sends no more
         self._writable: asyncio.Future[None] | None = None
-        self._linger: Linger | None = None
-        self._stall: WriteStall | None = None
+        self._linger: timeouts.Linger | None = None
+        self._stall: timeouts.WriteStall | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve a client."""
@@ -75,7 +66,12 @@ class Http1Connection(asyncio.Protocol):
                 self._head_since_s = self.heard_s = self.loop.time()
                 found = request_head_cache.find(data)
                 if found is not None and len(found[1]) <= SMALL_BODY_BYTES:
-                    self._serve_known(*found)
+                    head, body = found
+                    request = self._current = Request(self, head)
+                    if body:
+                        request.add(body)
+                    request.has_all = True  # as `end` does; nobody waits yet
+                    self._start(request)
                     return
         elif self._is_in_body and not self._buffer and len(data) < self._body_left:
             self._body_left -= len(data)
@@ -84,14 +80,6 @@ class Http1Connection(asyncio.Protocol):
         self.heard_s = self.loop.time()
         self._buffer += data
         self._parse()
-
-    def _serve_known(self, head: RequestHead, body: bytes) -> None:
-        """Serve a whole small request whose head was parsed before."""
-        request = self._current = Request(self, head)
-        if body:
-            request.add(body)
-        request.has_all = True  # as `end` does; nobody waits yet
-        self._start(request)
 
     def pause_writing(self) -> None:
         """The client does not read: requests that it sends now would only pile up."""
@@ -110,7 +98,7 @@ class Http1Connection(asyncio.Protocol):
         if self._is_closing or self._current is None:
             return False
         self._end_truncated_request()
-        is_late = self.loop.time() - self.heard_s > LATE_FIN_S
+        is_late = self.loop.time() - self.heard_s > timeouts.LATE_FIN_S
         self.loop.call_soon(self._refuse_waiting, self._requests if is_late else 0)
         return True
 
@@ -122,8 +110,8 @@ class Http1Connection(asyncio.Protocol):
         number = self._requests if current.is_waiting else 0
         if number and number == refusable:
             self.state.recorder.request_rejected("half_closed")
-            current.refuse_waiting(half_closed_error())
-        self.loop.call_later(HALF_CLOSED_WAIT_S, self._refuse_waiting, number)
+            current.refuse_waiting(timeouts.half_closed_error())
+        self.loop.call_later(timeouts.HALF_CLOSED_WAIT_S, self._refuse_waiting, number)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""
@@ -139,13 +127,13 @@ class Http1Connection(asyncio.Protocol):
         limits, current = self._limits, self._current
         if self._is_closing:
             return
-        self._stall = self._stall or WriteStall(self._transport)
+        self._stall = self._stall or timeouts.WriteStall(self._transport)
         if self._stall.lasts(now_s, limits.write_stall_timeout_s):
             self.state.recorder.request_rejected("write_stall_timeout")
             self._transport.abort()
         elif current is not None:
             is_arriving = self._is_in_body and not current.is_streaming
-            if is_arriving and arrives_too_slowly(limits, current, now_s - current.started_s):
+            if is_arriving and timeouts.arrives_too_slowly(limits, current, now_s - current.started_s):
                 self.state.recorder.request_rejected("body_timeout")
                 current.refuse_body(BodyTimeoutError())
             if limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s:
@@ -156,7 +144,7 @@ class Http1Connection(asyncio.Protocol):
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         elif (
             (limits.max_idle_s is not None and now_s - self.heard_s > limits.max_idle_s)
-            or (self.state.is_draining and now_s - self.heard_s > DRAIN_IDLE_S)
+            or (self.state.is_draining and now_s - self.heard_s > timeouts.DRAIN_IDLE_S)
             or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s)
         ):
             self._transport.close()
@@ -176,7 +164,7 @@ class Http1Connection(asyncio.Protocol):
         try:
             while self._buffer and not self._is_closing:
                 if self._current is None:
-                    if not self._read_head():
+                    if self._is_late() or not self._read_head():
                         return
                 elif not self._is_in_body:
                     if len(self._buffer) > _MAX_PIPELINED_BYTES:
@@ -188,6 +176,16 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(error.status)
         except BudgetExceededError:  # for a head
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _is_late(self) -> bool:
+        """Whether this turn of the event loop has taken long: the next head is parsed in another one."""
+        turns = self.state.tasks.turns
+        turns.count += 1
+        is_late = turns.count >= FEW and turns.is_over()  # as in `RequestTasks.start`
+        if is_late:
+            self._pause(_OTHERS_TURN)
+            turns.wait(self._continue_parsing)
+        return is_late
 
     def _read_head(self) -> bool:
         """Read the head of the next request and start the request. Returns False if the head has not arrived completely.
@@ -268,6 +266,8 @@ class Http1Connection(asyncio.Protocol):
         self._end_truncated_request()
         if self._pauses & _PIPELINED and len(self._buffer) <= _MAX_PIPELINED_BYTES:
             self._resume(_PIPELINED)
+        if self._has_eof and self._current is None and not (self._is_closing or self._pauses & _OTHERS_TURN):
+            self._close_soon()
 
     def _end_truncated_request(self) -> None:
         """Cancel a request whose body will never be complete, because its client sends no more."""
@@ -337,7 +337,7 @@ class Http1Connection(asyncio.Protocol):
         if self._buffer:
             self._head_since_s = self.heard_s = self.loop.time()
             self._continue_parsing()
-        if self._has_eof and self._current is None and not self._is_closing:
+        elif self._has_eof:
             self._close_soon()
 
     def _refuse(self, status: HTTPStatus) -> None:
@@ -366,7 +366,7 @@ class Http1Connection(asyncio.Protocol):
             transport.write_eof()
             if self._pauses:
                 transport.resume_reading()  # to throw away what arrives
-            self._linger = Linger(self.loop, transport)
+            self._linger = timeouts.Linger(self.loop, transport)
         else:
             transport.close()
 

@@ -21,6 +21,7 @@ from tfsctl.server.request_body import BodyTimeoutError
 
 _REMEMBERED_RESETS = 4096
 _FEW_FRAMES_BYTES, _MANY_FRAMES_BYTES = 2048, 32 * 1024  # one or two small requests; parts of large ones
+_READ_WORK = 4  # a read of more than a few frames counts like the beginning of that many requests
 _LARGE_BLOCK_BYTES = 4096  # header blocks and incomplete frames from here on are counted in the memory budget
 
 
@@ -76,7 +77,11 @@ class Http2Connection(asyncio.Protocol):
         self.heard_s = self.loop.time()
         try:
             size = len(data)
-            is_late = size > _FEW_FRAMES_BYTES and self.state.tasks.turns.is_over()
+            is_late = False
+            if size > _FEW_FRAMES_BYTES:
+                turns = self.state.tasks.turns
+                turns.count += _READ_WORK
+                is_late = turns.is_over()
             has_more = not self._frames.feed(data, is_late=is_late)
             if has_more or (size > _MANY_FRAMES_BYTES and self.state.readers.has_read(size)):
                 self._yield_to_loop()

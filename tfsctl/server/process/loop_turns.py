@@ -68,6 +68,7 @@ class LoopTurns:
             self._loop.call_soon(self._call_some)
 
     def _call_some(self) -> None:
+        self._begin_turn()
         self._is_scheduled = False  # one that waits again is called before what it has started
         waiting, end_s = self._waiting, monotonic() + _CALLBACKS_S
         for _ in range(min(len(waiting), self._per_turn)):
