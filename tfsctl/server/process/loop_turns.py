@@ -47,11 +47,14 @@ class LoopTurns:
         return monotonic() - self._since_s > _LONG_S
 
     def has_read(self, size: int) -> bool:
-        """Count bytes that were read. Returns whether they are too many for this turn, or other work waits."""
+        """Count bytes that were read. Returns whether they are too many for this turn.
+
+        That others wait to read does not matter: if all bodies arrived at the same pace, the first would be whole late.
+        """
         if not self._bytes:
             self._loop.call_soon(self._begin_turn)
         self._bytes += size
-        return bool(self._waiting) or self._bytes > MAX_TURN_BYTES
+        return self._bytes > MAX_TURN_BYTES
 
     def _begin_turn(self) -> None:
         self.count = self._bytes = 0
