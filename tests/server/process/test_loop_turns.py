@@ -97,9 +97,9 @@ def test_a_turn_reads_a_megabyte(loop: FakeLoop) -> None:
     """Whether others wait to read or not."""
     turns = turns_on(loop)
     for _ in range(2):
-        assert not turns.has_read(MAX_TURN_BYTES)
-        assert turns.has_read(1)
+        assert not turns.count_read(MAX_TURN_BYTES)
+        assert turns.count_read(1)
         loop.turn()
     for _ in range(4):
         turns.wait(lambda: None)
-    assert not turns.has_read(MAX_TURN_BYTES)
+    assert not turns.count_read(MAX_TURN_BYTES)

@@ -164,7 +164,7 @@ class Http1Connection(asyncio.Protocol):
         try:
             while self._buffer and not self._is_closing:
                 if self._current is None:
-                    if self._is_late() or not self._read_head():
+                    if self._leave_head() or not self._read_head():
                         return
                 elif not self._is_in_body:
                     if len(self._buffer) > _MAX_PIPELINED_BYTES:
@@ -177,8 +177,8 @@ class Http1Connection(asyncio.Protocol):
         except BudgetExceededError:  # for a head
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _is_late(self) -> bool:
-        """Whether this turn of the event loop has taken long: the next head is parsed in another one."""
+    def _leave_head(self) -> bool:
+        """Leave the next head for another turn of the event loop if this one has taken long. Returns whether it did."""
         turns = self.state.tasks.turns
         turns.count += 1
         is_late = turns.count >= FEW and turns.is_over()  # as in `RequestTasks.start`
@@ -281,7 +281,7 @@ class Http1Connection(asyncio.Protocol):
             self._pause(_UNCONSUMED_BODY)
         if request.waits_for_memory:
             self._pause(_MEMORY)
-        if self.state.readers.has_read(len(part)) and not self._pauses & _OTHERS_TURN:
+        if self.state.readers.count_read(len(part)) and not self._pauses & _OTHERS_TURN:
             self._pause(_OTHERS_TURN)
             self.state.readers.wait(self._continue_parsing)
 

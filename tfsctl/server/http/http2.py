@@ -83,7 +83,7 @@ class Http2Connection(asyncio.Protocol):
                 turns.count += _READ_WORK
                 is_late = turns.is_over()
             has_more = not self._frames.feed(data, is_late=is_late)
-            if has_more or (size > _MANY_FRAMES_BYTES and self.state.readers.has_read(size)):
+            if has_more or (size > _MANY_FRAMES_BYTES and self.state.readers.count_read(size)):
                 self._yield_to_loop()
             if self._frames.is_incomplete:
                 self._hold_incomplete()

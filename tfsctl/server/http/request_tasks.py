@@ -13,7 +13,6 @@ import inspect
 import logging
 import sys
 import time
-from collections import deque
 from collections.abc import Awaitable, Collection, Coroutine, Generator
 from contextvars import copy_context
 from functools import partial
@@ -26,7 +25,7 @@ from tfsctl.server.request_context import current_request
 
 log = logging.getLogger(__name__)
 
-_CANCELS_PER_ITERATION = 64  # a cancelled task costs some 20 us to unwind
+_CANCELS_PER_TURN = 64  # a cancelled task costs some 20 us to unwind
 _STARTS_PER_TURN = 256
 _QUIET_S = 0.002  # after which a request of another connection counts as alone
 
@@ -50,8 +49,7 @@ class RequestTasks:
         self._last_end_s = 0.0
         self._was_repeated = False
         self._alone: Exchange | None = None
-        self._to_cancel: deque[Work] = deque()
-        self._is_scheduled = False
+        self._cancels = LoopTurns(loop, _CANCELS_PER_TURN)
         self.turns = LoopTurns(loop, _STARTS_PER_TURN)
         """For requests that come when a turn of the event loop has taken long."""
 
@@ -136,22 +134,14 @@ class RequestTasks:
             self._last_connection = None
 
     def cancel(self, task: Work) -> None:
-        """Cancel what serves a request soon: at most 64 are cancelled in one iteration of the loop."""
-        self._to_cancel.append(task)
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._cancel_some)
+        """Cancel what serves a request soon: at most 64 are cancelled in one turn of the loop."""
+        self._cancels.wait(partial(self._cancel, task))
 
-    def _cancel_some(self) -> None:
-        for _ in range(min(len(self._to_cancel), _CANCELS_PER_ITERATION)):
-            work = self._to_cancel.popleft()
-            if _has_begun(work):
-                work.cancel()
-            else:
-                self._to_cancel.append(work)  # cancelled now, it would never reach its `finally`
-        self._is_scheduled = bool(self._to_cancel)
-        if self._is_scheduled:
-            self._loop.call_soon(self._cancel_some)
+    def _cancel(self, task: Work) -> None:
+        if _has_begun(task):
+            task.cancel()
+        else:
+            self.cancel(task)  # cancelled now, it would never reach its `finally`
 
 
 def _has_begun(work: Work) -> bool:

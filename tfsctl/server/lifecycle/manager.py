@@ -128,10 +128,10 @@ class Manager:
         return bool(aspired) and all(v.state in ("AVAILABLE", "END") for v in aspired)
 
     def end_initial_loads(self) -> None:
-        """From now on load at most `load_threads` versions at the same time, and check each of them.
+        """From now on load at most `load_threads` versions at the same time, in as many threads, and check each of them.
 
-        From now on there are only so many threads, too. A thread keeps to one arena of glibc's heap, and gaps stay in
-        each arena that versions were loaded in: with up to eight threads and a new version every five seconds, the memory
+        The eight threads of the start are ended. Each thread allocates from one arena of glibc's heap, and a version that
+        is unloaded leaves gaps in its arena: with up to eight threads and a new version every five seconds, the memory
         grew by 1.7 % between the first and the fifth half-minute of benchmarks/soak.py, with one thread by 1.0 %.
         """
         self._checks_alone = True

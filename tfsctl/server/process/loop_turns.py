@@ -46,10 +46,10 @@ class LoopTurns:
             self._loop.call_soon(self._begin_turn)
         return monotonic() - self._since_s > _LONG_S
 
-    def has_read(self, size: int) -> bool:
+    def count_read(self, size: int) -> bool:
         """Count bytes that were read. Returns whether they are too many for this turn.
 
-        That others wait to read does not matter: if all bodies arrived at the same pace, the first would be whole late.
+        It does not matter whether others wait to read: if all bodies were read at the same pace, all would be complete late.
         """
         if not self._bytes:
             self._loop.call_soon(self._begin_turn)
@@ -71,7 +71,7 @@ class LoopTurns:
             self._loop.call_soon(self._call_some)
 
     def _call_some(self) -> None:
-        self._begin_turn()
+        self._begin_turn()  # the call that `is_over` scheduled may come after this one
         self._is_scheduled = False  # one that waits again is called before what it has started
         waiting, end_s = self._waiting, monotonic() + _CALLBACKS_S
         for _ in range(min(len(waiting), self._per_turn)):

@@ -33,8 +33,8 @@ _M_TRIM_THRESHOLD = -1
 _GC_THRESHOLD = 5_000  # objects in the youngest generation, which then takes 1 ms to collect
 _GC_NEVER = 2**30
 _GC_COLLECTIONS = 20  # of the youngest generation, after which the others are collected
-_GC_LATE_COLLECTIONS = 400  # after which they are, even if more than _GC_REQUESTS wait
-_GC_REQUESTS = 500  # run while there are few objects
+_GC_LATE_COLLECTIONS = 400  # after which they are, even if more than _GC_REQUESTS are running
+_GC_REQUESTS = 500  # the most running requests that count as few
 _RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
 _TRIM_INTERVAL_S = 2.0
@@ -214,7 +214,7 @@ class HeapTrimmer:
     def check(self, *, is_idle: bool = False, requests: int = 0) -> bool:
         """Trim if it is worthwhile, or if the server has become idle. Returns whether it trimmed.
 
-        Collects garbage if that is due while so many requests are running.
+        `requests` is the number of running requests: garbage is collected more seldom while there are many.
         """
         self._idle_checks = self._idle_checks + 1 if is_idle else 0
         becomes_idle = self._idle_checks == _IDLE_CHECKS
@@ -233,7 +233,8 @@ class HeapTrimmer:
 async def trim_regularly(running_requests: Callable[[], int]) -> None:
     """Check every two seconds, in a thread, whether the heap should be trimmed. Runs until it is cancelled.
 
-    `running_requests` tells how many requests are running. The server counts as idle if it used less than 5 % of a CPU since the last check.
+    `running_requests` returns the number of running requests. The server counts as idle if it used less than 5 % of a
+    CPU since the last check.
     """
     if sys.platform != "linux":
         return
