@@ -23,7 +23,7 @@ from tfsctl.server.short_reads import ShortReader
 
 _LARGE_HEAD_BYTES = 4096  # a head from here on is counted in the memory budget
 _MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
-_MAX_UNCONSUMED_BYTES = 256 * 1024  # of a body that the application does not take yet
+_MAX_UNCONSUMED_BYTES = 1024 * 1024  # of a body that the application does not take yet
 
 # Why nothing is read from the client. Plain bits: IntFlag costs a microsecond per operation.
 _CLIENT_READS_NOTHING, _PIPELINED, _UNCONSUMED_BODY, _MEMORY, _OTHERS_TURN = 1, 2, 4, 8, 16
