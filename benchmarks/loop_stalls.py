@@ -38,6 +38,7 @@ from hpack import Encoder
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
+from tfsctl.core.wire_format import encode_varint
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
@@ -132,6 +133,37 @@ def multi_inference(nbytes: int) -> Request:
     return "grpc", SERVICE + "MultiInference", message.SerializeToString(), ""
 
 
+def unpacked(array: np.ndarray) -> Request:
+    """A Predict call in which each float is a field, as no official client writes them."""
+    fields = np.empty((array.size, 5), np.uint8)
+    fields[:, 0], fields[:, 1:] = 0x2D, array.view(np.uint8).reshape(-1, 4)  # float_val, 32 bits
+    return of_tensor(tensors.to_proto(array[:0]), fields.tobytes(), array.size)
+
+
+def of_tensor(tensor: protos.TensorProto, fields: bytes, size: int) -> Request:
+    """A Predict call whose tensor has `size` values, and these fields after those of `tensor`."""
+    tensor.tensor_shape.dim[0].size = size
+    spec = protos.PredictRequest(model_spec={"name": "echo", "signature_name": "serving_default"})
+    entry = of_length(1, b"x") + of_length(2, tensor.SerializeToString() + fields)
+    return "grpc", SERVICE + "Predict", spec.SerializeToString() + of_length(2, entry), ""
+
+
+def of_length(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a message."""
+    return encode_varint(number << 3 | 2) + encode_varint(len(content)) + content
+
+
+def one_example(nbytes: int, *, as_context: bool) -> Request:
+    """A Classify call with one example that has very many features, or with such a context."""
+    value = of_length(2, of_length(2, of_length(1, bytes(4))))
+    features = b"".join([of_length(1, of_length(1, b"%08d" % index) + value) for index in range(nbytes // 22)])
+    spec = protos.ClassificationRequest(model_spec={"name": "examples", "signature_name": "classify"})
+    listed = of_length(2, of_length(1, b"") + of_length(2, of_length(1, features)))
+    if not as_context:
+        listed = of_length(1, of_length(1, of_length(1, features)))
+    return "grpc", SERVICE + "Classify", spec.SerializeToString() + of_length(2, listed), ""
+
+
 def rest(signature: str, body: Body, *, model: str = "echo", verb: str = "predict", compression: str = "") -> Request:
     """A REST request."""
     raw = orjson.dumps({"signature_name": signature, **body})
@@ -183,6 +215,12 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
         "gRPC Classify": lambda: classify("Classify", size),
         "gRPC Regress": lambda: classify("Regress", size),
         "gRPC MultiInference": lambda: multi_inference(size),
+        "gRPC unpacked float32": lambda: unpacked(array_of("float32", size * 4 // 5)),
+        "gRPC unknown fields": lambda: of_tensor(
+            tensors.to_proto(np.ones(1, np.float32)), b"\xf8\x0f\x01" * (size // 3), 1
+        ),
+        "gRPC one example": lambda: one_example(size, as_context=False),
+        "gRPC context": lambda: one_example(size, as_context=True),
         "gRPC gzip float32": lambda: (*predict(array_of("float32", size), "serving_default")[:3], "gzip"),
         "REST floats": lambda: rest("serving_default", {"instances": RANDOM.random(size // 20).tolist()}),
         "REST float matrix": lambda: rest("matrix", {"instances": RANDOM.random((size // 2000, 100)).tolist()}),
@@ -213,6 +251,18 @@ def cells(size: int) -> dict[str, Callable[[], Request]]:
         "REST classify": lambda: rest(
             "classify",
             {"examples": [{"x": [1.5, 2.5, 3.5], "y": "some text"}] * 100_000},
+            model="examples",
+            verb="classify",
+        ),
+        "REST one example": lambda: rest(
+            "classify",
+            {"examples": [{f"feature {index}": 1.5 for index in range(min(size, 4_000_000) // 22)}]},
+            model="examples",
+            verb="classify",
+        ),
+        "REST context": lambda: rest(
+            "classify",
+            {"context": {f"feature {index}": 1.5 for index in range(min(size, 4_000_000) // 22)}, "examples": [{}]},
             model="examples",
             verb="classify",
         ),

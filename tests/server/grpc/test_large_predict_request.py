@@ -9,6 +9,7 @@ import pytest
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
+from tfsctl.core.wire_format import encode_varint
 from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.predict_response import predict_response
 
@@ -102,6 +103,13 @@ def _changed(**changes: Any) -> bytes:
     return raw
 
 
+def _with_dtypes(count: int) -> bytes:
+    """A request whose tensor has so many dtypes, of which the last one counts."""
+    tensor = request(ARRAYS["int32"], as_content=False).inputs["x"].SerializeToString() + b"\x08\x03" * count
+    entry = b"\x0a\x01x\x12" + encode_varint(len(tensor)) + tensor
+    return b"\x0a\x03\x0a\x01m\x12" + encode_varint(len(entry)) + entry
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -114,6 +122,7 @@ def _changed(**changes: Any) -> bytes:
         _changed(dtype=99),
         _changed()[:-3],
         _changed() + b"\x0b",
+        _with_dtypes(MANY),
         b"",
     ],
 )

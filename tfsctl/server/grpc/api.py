@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
@@ -28,7 +28,7 @@ from tfsctl.server.grpc.direct_calls import (
 )
 from tfsctl.server.grpc.examples_response import PIECE_RESULTS, framed_result, framed_results, serialized_spec
 from tfsctl.server.grpc.framing import GrpcResponse
-from tfsctl.server.grpc.large_predict_request import read_large_request
+from tfsctl.server.grpc.large_predict_request import UnusualRequest, parse_large_request, read_large_request
 from tfsctl.server.grpc.model_calls import ModelCalls
 from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, ExamplesRequest, parse_request
 from tfsctl.server.grpc.predict_codec import codec_for
@@ -47,9 +47,6 @@ from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.server.worker_threads import WorkerThreads
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
 _MODEL = "/tensorflow.serving.ModelService/"
 RELOAD_PATH = _MODEL + "HandleReloadConfigRequest"
 _LOGGED = {PREDICTION_SERVICE + method: method for method in LOGGED_METHODS}
@@ -66,8 +63,9 @@ Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is serialized and framed."""
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
-PredictRequest = protos.PredictRequest | CachedRequest | DecodedRequest
-Parser = Callable[[Any], "Message | CachedRequest | DecodedRequest | ExamplesRequest"]
+PredictRequest = protos.PredictRequest | CachedRequest | DecodedRequest | UnusualRequest
+Parsed = Message | CachedRequest | DecodedRequest | UnusualRequest | ExamplesRequest
+Parser = Callable[[Any], Parsed]
 
 
 class GrpcApi:
@@ -174,9 +172,7 @@ class GrpcApi:
             return framing.error_response(error, path)
         return GrpcResponse(framed)
 
-    async def _parse_large(
-        self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Message | CachedRequest | DecodedRequest | ExamplesRequest:
+    async def _parse_large(self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes) -> Parsed:
         """Parse a request body that is large or compressed, in a thread if that would take long. Raises DecodeError."""
         framing.check_frame(body)
         if body[0]:
@@ -191,9 +187,7 @@ class GrpcApi:
             return parse(bytes(message))
         return await self._threads.run(len(body), partial(_parse_in_thread, parse, message, is_predict=is_predict))
 
-    async def _parse_compressed(
-        self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Message | CachedRequest | DecodedRequest | ExamplesRequest:
+    async def _parse_compressed(self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes) -> Parsed:
         """Decompress and parse a request body, in a thread unless both its forms are small. Raises DecodeError."""
         if len(body) <= _SMALL_BYTES:
             try:
@@ -248,8 +242,11 @@ class GrpcApi:
         else:
             if isinstance(request, DecodedRequest):
                 model, inputs = model_ref(request.model_spec), request.inputs
+            elif isinstance(request, UnusualRequest):
+                nbytes, request = request.nbytes, request.message
+                model, inputs = await self._read_predict(request, nbytes)
             else:
-                model, inputs = await self._read_predict(request)
+                model, inputs = await self._read_predict(request, request.ByteSize())
             signature, output_filter = request.model_spec.signature_name, request.output_filter
         predicted = await service.predict(model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s)
         write = partial(predict_response, predicted.name, predicted.version, predicted.signature, predicted.outputs)
@@ -260,8 +257,10 @@ class GrpcApi:
         free_large((*inputs.values(), *predicted.outputs.values()))
         return framed
 
-    async def _read_predict(self, request: protos.PredictRequest) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
-        """The model that a PredictRequest names, and its inputs, made in a thread if they are large."""
+    async def _read_predict(
+        self, request: protos.PredictRequest, size: int
+    ) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
+        """The model that a PredictRequest of `size` bytes names, and its inputs, made in a thread if they are large."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         model = model_ref(request.model_spec)
@@ -271,7 +270,6 @@ class GrpcApi:
         if len(sent) > _MAX_INPUTS:
             raise invalid_argument(f"A request of more than {_MAX_INPUTS} inputs")
         try:
-            size = request.ByteSize()
             if size <= LARGE_BYTES:
                 try:
                     return model, _arrays(sent, _SMALL_PADDING_BYTES // max(1, len(sent)))
@@ -327,14 +325,9 @@ def _parse(message_type: str, raw: bytes) -> Message | ExamplesRequest:
     return parse_request(getattr(protos, message_type)(), raw)
 
 
-def _parse_in_thread(
-    parse: Parser, message: memoryview, *, is_predict: bool
-) -> Message | CachedRequest | DecodedRequest | ExamplesRequest:
-    """Parse a large message. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
-    if not is_predict:
-        return parse(message)
-    request = read_large_request(message)
-    return parse(bytes(message)) if request is None else request
+def _parse_in_thread(parse: Parser, message: memoryview, *, is_predict: bool) -> Parsed:
+    """Parse a large message, in pieces."""
+    return parse_large_request(message) if is_predict else parse(message)
 
 
 class _TensorError(Exception):

@@ -9,7 +9,8 @@ Format: tensorflow_serving/apis/predict.proto and tensorflow/core/framework/tens
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -19,9 +20,10 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
+from tfsctl.server.grpc.parse_in_pieces import parse_in_pieces
 from tfsctl.server.grpc.predict_request_cache import DecodedRequest
 from tfsctl.server.process.loop_yield import yielding
-from tfsctl.server.process.string_arrays import StringParts
+from tfsctl.server.process.string_arrays import StringParts, copy_in_pieces
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
 _MODEL_SPEC, _INPUTS = 1, 2
@@ -31,16 +33,35 @@ _CONTENT, _FLOATS, _DOUBLES, _STRINGS, _COMPLEX64, _COMPLEX128 = 4, 5, 6, 8, 9, 
 _IN_MEMORY_FORM = frozenset((_FLOATS, _DOUBLES, _COMPLEX64, _COMPLEX128))  # packed, they are the values' memory
 _HEAD = frozenset((1, 2, 3))  # dtype, shape and version
 _STRING_TAG = _STRINGS << 3 | LENGTH_DELIMITED
-_MAX_TENSOR_FIELDS = 16  # besides strings
+_MAX_TENSOR_FIELDS = 16  # before strings
 _MAX_FIELDS, _MAX_VIEWED_FIELDS = 10_000, 64  # of the request: inputs, and names of outputs
 _SMALL_BYTES = 4096
 _PIECE_BYTES = 128 * 1024
 _PIECE_STRINGS = 1024  # copied one by one, in a millisecond
-_LONG_STRING_BYTES = 1024 * 1024
 
 
 class _UnusualError(Exception):
     """The message needs protobuf's parser, or has an error that the parser reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualRequest:
+    """A large request that only protobuf's parser reads: of numbers that are not packed, or with unknown fields."""
+
+    message: protos.PredictRequest
+    nbytes: int
+    """Serialized. To ask the message takes as long as to serialize it, on the event loop."""
+
+    @property
+    def model_spec(self) -> protos.ModelSpec:
+        """The model that the request is for."""
+        return self.message.model_spec
+
+
+def parse_large_request(message: memoryview) -> DecodedRequest | UnusualRequest:
+    """The request in a serialized PredictRequest. Raises DecodeError."""
+    request = read_large_request(message)
+    return request or UnusualRequest(parse_in_pieces(protos.PredictRequest(), message), len(message))
 
 
 def read_large_request(message: memoryview, *, only_views: bool = False) -> DecodedRequest | None:
@@ -95,12 +116,14 @@ def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
     strings: np.ndarray | None = None
     parts: dict[int, list[memoryview]] = {}  # of the values, by field
     for count, (number, wire_type, begin, start, end) in enumerate(fields(tensor)):
+        if count > _MAX_TENSOR_FIELDS:
+            raise _UnusualError
         if number in _HEAD:
             head += tensor[begin:end]
         elif number == _STRINGS and not (only_views and len(tensor) > _SMALL_BYTES):
             strings = _strings(tensor, begin)
             break
-        elif wire_type != LENGTH_DELIMITED or number == _STRINGS or count > _MAX_TENSOR_FIELDS:
+        elif wire_type != LENGTH_DELIMITED or number == _STRINGS:
             raise _UnusualError
         else:
             parts.setdefault(number, []).append(tensor[start:end])
@@ -145,14 +168,9 @@ def _leading_strings(tensor: memoryview, at: int, limit: int) -> tuple[list[byte
         end = at + length
         if end > size:
             raise DecodeError("a string ends after its tensor")
-        values.append(_copy_in_pieces(tensor[at:end]) if length > _LONG_STRING_BYTES else bytes(tensor[at:end]))
+        values.append(copy_in_pieces(tensor[at:end]))
         at = end
     return values, at
-
-
-def _copy_in_pieces(data: memoryview) -> bytes:
-    """A copy of long data. Joining the pieces releases Python's lock."""
-    return b"".join([bytes(data[at : at + _LONG_STRING_BYTES]) for at in range(0, len(data), _LONG_STRING_BYTES)])
 
 
 def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_views: bool) -> np.ndarray:
@@ -173,19 +191,12 @@ def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_vi
     elif only_views and sum(map(len, values)) > _SMALL_BYTES:
         raise _UnusualError
     else:
-        arrays = [_of_varints(dtype, piece) for part in values for piece in yielding(_pieces(part))]
+        arrays = [
+            _of_varints(dtype, piece)
+            for part in values
+            for piece in yielding(packed_varints.pieces(part, _PIECE_BYTES))
+        ]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _pieces(packed: memoryview) -> Iterator[memoryview]:
-    """Packed varints in pieces of about _PIECE_BYTES, cut between two of them."""
-    at, size = 0, len(packed)
-    while at < size:
-        end = min(at + _PIECE_BYTES, size)
-        while end < size and packed[end - 1] & 0x80:
-            end += 1
-        yield packed[at:end]
-        at = end
 
 
 def _of_varints(dtype: DType, packed: memoryview) -> np.ndarray:

@@ -5,10 +5,26 @@ Format: https://protobuf.dev/programming-guides/encoding. Numbers are uint64; ne
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from google.protobuf.message import DecodeError
 
 _MAX_BYTES = 10  # of a 64-bit number
+
+
+def pieces(packed: memoryview, size: int) -> Iterator[memoryview]:
+    """Packed numbers in pieces of about `size` bytes, cut between two numbers. Raises DecodeError as `decode` does."""
+    at, last = 0, len(packed)
+    while at < last:
+        end = min(at + size, last)
+        longest = end + _MAX_BYTES
+        while end < last and packed[end - 1] & 0x80:
+            end += 1
+            if end > longest:
+                raise DecodeError("a number of more than ten bytes")
+        yield packed[at:end]
+        at = end
 
 
 def decode(packed: memoryview | bytes) -> np.ndarray:

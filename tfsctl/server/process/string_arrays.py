@@ -18,6 +18,7 @@ from tfsctl.server.process.freeing import free_by
 from tfsctl.server.process.loop_yield import yield_to_loop, yielding
 
 _MIN_VALUES = 8 * PIECE_VALUES
+_LONG_STRING_BYTES = 1024 * 1024
 _Parts = list[np.ndarray]  # not lists of strings: the garbage collector would look at each string
 
 
@@ -77,6 +78,14 @@ class _LargeArray(np.ndarray):
         """Give the array to the thread; called again when the thread is done."""
         if not isinstance(self.base, np.ndarray) and self[0] is not None and not sys.is_finalizing():
             free_by(partial(_empty, self))
+
+
+def copy_in_pieces(data: memoryview) -> bytes:
+    """A copy of data. If it is long, joining the pieces releases Python's lock."""
+    size = len(data)
+    if size <= _LONG_STRING_BYTES:
+        return bytes(data)
+    return b"".join([bytes(data[at : at + _LONG_STRING_BYTES]) for at in range(0, size, _LONG_STRING_BYTES)])
 
 
 def _empty(array: np.ndarray) -> None:

@@ -95,4 +95,7 @@ def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | Seriali
         with suppress(UnusualError):  # found between the examples
             return signature, SerializedInput(json_example.inputs_from_examples(parts))
     document = json_document.parse(body)
-    return json_tensor.signature_name(document), json_example.input_from_document(document)
+    signature, sent = json_tensor.signature_name(document), json_example.input_from_document(document)
+    if len(body) <= _SMALL_BODY_BYTES:
+        return signature, sent
+    return signature, SerializedInput([sent])  # in this thread
