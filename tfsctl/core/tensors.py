@@ -97,7 +97,7 @@ class LargePaddingError(Exception):
 def padding_bytes(proto: protos.TensorProto) -> int:
     """The bytes of the values that `from_proto` adds to a TensorProto with fewer values than its shape has."""
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
-    if dtype is None or proto.tensor_content:
+    if dtype is None or proto.tensor_content or len(proto.tensor_shape.dim) > MAX_DIMENSIONS:
         return 0
     have = len(getattr(proto, dtype.field)) // (2 if dtype.is_complex else 1)
     missing = math.prod([max(0, dim.size) for dim in proto.tensor_shape.dim]) - have

@@ -10,8 +10,11 @@ import pytest
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
 from tfsctl.core.wire_format import encode_varint
-from tfsctl.server.grpc.large_predict_request import read_large_request
+from tfsctl.server.grpc.large_predict_request import parse_large_request, read_large_request
+from tfsctl.server.grpc.parse_in_pieces import MAX_NAME_BYTES, parse_request
 from tfsctl.server.grpc.predict_response import predict_response
+from tfsctl.server.grpc.tensor_content import fill_content
+from tfsctl.server.status import ServingError
 
 RANDOM = np.random.default_rng(1)
 MANY = 150_000  # values, in several pieces
@@ -161,3 +164,86 @@ def test_protobuf_reads_large_responses(name: str, *, as_content: bool) -> None:
     assert bool(response.outputs["y"].tensor_content) is (as_content and array.size > 0)
     np.testing.assert_array_equal(tensors.from_proto(response.outputs["y"]), array)
     assert (response.model_spec.name, response.model_spec.version.value) == ("m", 3)
+
+
+CONTENT_STRINGS = [b"", b"x" * 200, "Grüße".encode(), *[b"%d" % index for index in range(70_000)], b"y" * 2**21]
+
+
+@pytest.mark.parametrize("as_rows", [False, True])
+def test_strings_in_tensor_content_are_read(*, as_rows: bool) -> None:
+    """As they are in the array that was written."""
+    array = object_array(CONTENT_STRINGS[-69_000:] if as_rows else CONTENT_STRINGS)
+    array = array.reshape(-1, 3) if as_rows else array
+    sent = protos.PredictRequest(model_spec={"name": "m"})
+    fill_content(sent.inputs["x"], array)
+    raw = memoryview(sent.SerializeToString())
+
+    found = read_large_request(raw)
+
+    assert found is not None
+    assert found.inputs["x"].tolist() == array.tolist()
+    assert read_large_request(raw, only_views=True) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x01" * 40_000 + b"a" * 39_999,
+        b"\x01" * 40_000 + b"a" * 40_001,
+        b"\x01" * 39_999,
+        b"\xff" * 80_000,
+        b"\xff" * 9 + b"\x01" * 39_999 + b"a" * 39_999,
+    ],
+)
+def test_damaged_strings_in_tensor_content_are_refused(content: bytes) -> None:
+    """Too few bytes, too many, too few lengths, and lengths that are no numbers."""
+    sent = protos.PredictRequest(model_spec={"name": "m"})
+    tensors.fill_head(sent.inputs["x"], dtypes.STRING, (40_000,))
+    sent.inputs["x"].tensor_content = content
+    with pytest.raises(ServingError, match="tensor parsing error: x"):
+        read_large_request(memoryview(sent.SerializeToString()))
+
+
+LONG = "n" * 20_000
+FLOATS = tensors.to_proto(np.ones(1, np.float32))
+SHAPE = protos.TensorProto(dtype=1, tensor_shape={"dim": [{"size": 1}] * 20_000})
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (protos.PredictRequest(model_spec={"name": "m"}, inputs={LONG: FLOATS}), "A name of an input of 20000 bytes"),
+        (protos.PredictRequest(model_spec={"name": "m"}, output_filter=[LONG]), "A name of an output of 20000 bytes"),
+        (protos.PredictRequest(model_spec={"name": "m"}, inputs={"x": SHAPE}), "A shape of"),
+        (protos.PredictRequest(model_spec={"name": "m"}, output_filter=["x"] * 30_000), "more than 20000 fields"),
+        (protos.PredictRequest(inputs={f"x{index}": FLOATS for index in range(30_000)}), "more than 20000 fields"),
+    ],
+    ids=["input", "output", "shape", "outputs", "inputs"],
+)
+def test_what_no_client_sends_is_refused(sent: protos.PredictRequest, reason: str) -> None:
+    """It would take the server long, for an error in the end."""
+    with pytest.raises(ServingError, match=reason):
+        parse_large_request(memoryview(sent.SerializeToString()))
+
+
+def test_long_names_of_models_are_cut() -> None:
+    """No model has such a name. The error message ends far sooner."""
+    spec = {"name": LONG, "signature_name": LONG, "version_label": LONG}
+    found = parse_large_request(memoryview(protos.PredictRequest(model_spec=spec).SerializeToString()))
+    lengths = {len(found.model_spec.name), len(found.model_spec.signature_name), len(found.model_spec.version_label)}
+    assert lengths == {MAX_NAME_BYTES}
+    for sent in (
+        protos.ClassificationRequest(model_spec={"name": LONG * 4}),
+        protos.GetModelMetadataRequest(model_spec={"name": LONG * 4}),
+    ):
+        parsed: Any = parse_request(type(sent)(), sent.SerializeToString())
+        assert parsed.model_spec.name == LONG[:MAX_NAME_BYTES]
+    tasks = protos.MultiInferenceRequest(tasks=[{"model_spec": {"name": LONG * 4}}])
+    several: Any = parse_request(protos.MultiInferenceRequest(), tasks.SerializeToString())
+    assert several.tasks[0].model_spec.name == LONG[:MAX_NAME_BYTES]
+
+
+def test_requests_of_very_many_tasks_are_refused() -> None:
+    """Each would take fifty times the memory of its two bytes."""
+    with pytest.raises(ServingError, match="more than 20000 fields"):
+        parse_request(protos.MultiInferenceRequest(), b"\x0a\x00" * 40_000)

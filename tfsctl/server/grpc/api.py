@@ -265,10 +265,10 @@ class GrpcApi:
             raise invalid_argument("Missing ModelSpec")
         model = model_ref(request.model_spec)
         sent = request.inputs
-        if len(sent) > _MANY_INPUTS:
-            self._service.refuse_predict(model, request.model_spec.signature_name, sent)
         if len(sent) > _MAX_INPUTS:
             raise invalid_argument(f"A request of more than {_MAX_INPUTS} inputs")
+        if len(sent) > _MANY_INPUTS:
+            self._service.refuse_predict(model, request.model_spec.signature_name, sent)
         try:
             if size <= LARGE_BYTES:
                 try:

@@ -9,7 +9,7 @@ Format: tensorflow_serving/apis/predict.proto and tensorflow/core/framework/tens
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,12 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
-from tfsctl.server.grpc.parse_in_pieces import parse_in_pieces
+from tfsctl.server.grpc.parse_in_pieces import MAX_NAME_BYTES, check_field_count, parse_in_pieces, shorten_names
 from tfsctl.server.grpc.predict_request_cache import DecodedRequest
+from tfsctl.server.grpc.tensor_content import read_strings
 from tfsctl.server.process.loop_yield import yielding
 from tfsctl.server.process.string_arrays import StringParts, copy_in_pieces
+from tfsctl.server.status import invalid_argument
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
 _MODEL_SPEC, _INPUTS = 1, 2
@@ -34,6 +36,7 @@ _IN_MEMORY_FORM = frozenset((_FLOATS, _DOUBLES, _COMPLEX64, _COMPLEX128))  # pac
 _HEAD = frozenset((1, 2, 3))  # dtype, shape and version
 _STRING_TAG = _STRINGS << 3 | LENGTH_DELIMITED
 _MAX_TENSOR_FIELDS = 16  # before strings
+_MAX_HEAD_BYTES = 64 * 1024  # of a shape with 254 dimensions, and their names
 _MAX_FIELDS, _MAX_VIEWED_FIELDS = 10_000, 64  # of the request: inputs, and names of outputs
 _SMALL_BYTES = 4096
 _PIECE_BYTES = 128 * 1024
@@ -59,19 +62,26 @@ class UnusualRequest:
 
 
 def parse_large_request(message: memoryview) -> DecodedRequest | UnusualRequest:
-    """The request in a serialized PredictRequest. Raises DecodeError."""
+    """The request in a serialized PredictRequest. Raises DecodeError, and INVALID_ARGUMENT for what no client sends."""
     request = read_large_request(message)
-    return request or UnusualRequest(parse_in_pieces(protos.PredictRequest(), message), len(message))
+    if request is not None:
+        return request
+    check_field_count(message)
+    parsed = parse_in_pieces(protos.PredictRequest(), message)
+    shorten_names(parsed.model_spec)
+    return UnusualRequest(parsed, len(message))
 
 
 def read_large_request(message: memoryview, *, only_views: bool = False) -> DecodedRequest | None:
     """The request in a serialized PredictRequest; None if it has to be parsed by protobuf.
 
+    Raises INVALID_ARGUMENT for a name or a shape that is far too long.
+
     With `only_views`, also None if large values would have to be copied, so that the call takes only microseconds.
     """
     try:
         return _read(message, only_views=only_views)
-    except (_UnusualError, DecodeError, InvalidInput, UnicodeDecodeError):
+    except (_UnusualError, DecodeError, UnicodeDecodeError):
         return None
 
 
@@ -84,12 +94,17 @@ def _read(message: memoryview, *, only_views: bool) -> DecodedRequest:
         if count >= (_MAX_VIEWED_FIELDS if only_views else _MAX_FIELDS):
             raise _UnusualError
         if wire_type == LENGTH_DELIMITED and number == _MODEL_SPEC:
+            if end - start > MAX_NAME_BYTES:
+                raise _UnusualError
             spec += message[start:end]
         elif wire_type == LENGTH_DELIMITED and number == _INPUTS:
             alias, tensor = _entry(message[start:end])
-            inputs[alias] = _array(tensor, only_views=only_views)
+            try:
+                inputs[alias] = _array(tensor, only_views=only_views)
+            except InvalidInput:
+                raise invalid_argument(f"tensor parsing error: {alias}") from None
         elif wire_type == LENGTH_DELIMITED and number == _OUTPUT_FILTER:
-            output_filter.append(str(message[start:end], "utf-8"))
+            output_filter.append(str(_limited(message[start:end], MAX_NAME_BYTES, "name of an output"), "utf-8"))
         else:
             raise _UnusualError
     model_spec = protos.ModelSpec.FromString(spec)
@@ -107,7 +122,13 @@ def _entry(entry: memoryview) -> tuple[str, memoryview]:
         found[number] = entry[start:end]
     if found.keys() != {_KEY, _VALUE}:
         raise _UnusualError
-    return str(found[_KEY], "utf-8"), found[_VALUE]
+    return str(_limited(found[_KEY], MAX_NAME_BYTES, "name of an input"), "utf-8"), found[_VALUE]
+
+
+def _limited(data: memoryview, limit: int, what: str) -> memoryview:
+    if len(data) > limit:
+        raise invalid_argument(f"A {what} of {len(data)} bytes")
+    return data
 
 
 def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
@@ -119,7 +140,7 @@ def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
         if count > _MAX_TENSOR_FIELDS:
             raise _UnusualError
         if number in _HEAD:
-            head += tensor[begin:end]
+            head += _limited(tensor[begin:end], _MAX_HEAD_BYTES, "shape")
         elif number == _STRINGS and not (only_views and len(tensor) > _SMALL_BYTES):
             strings = _strings(tensor, begin)
             break
@@ -128,24 +149,25 @@ def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
         else:
             parts.setdefault(number, []).append(tensor[start:end])
     proto = protos.TensorProto.FromString(bytes(head))
+    shape = _shape(proto)
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
-    if dtype is None or len(parts) + (strings is not None) != 1:
+    if dtype is None or len(parts) + (strings is not None) != 1 or (strings is not None and dtype is not dtypes.STRING):
         raise _UnusualError
-    if strings is not None:
-        if dtype is not dtypes.STRING:
-            raise _UnusualError
-        flat = strings
-    else:
-        ((number, values),) = parts.items()
-        flat = _numbers(dtype, number, values, only_views=only_views)
-    dims = proto.tensor_shape.dim
-    shape = tuple([dim.size for dim in dims]) if len(dims) <= tensors.MAX_DIMENSIONS else (-1,)
-    if min(shape, default=0) < 0 or math.prod(shape) != len(flat):
-        raise _UnusualError  # invalid, or padded with the last value
+    flat = _values(dtype, parts, math.prod(shape), only_views=only_views) if strings is None else strings
+    if math.prod(shape) != len(flat):
+        raise _UnusualError  # padded with the last value, or too many
     try:
         return flat.reshape(shape)
     except ValueError as error:  # too many dimensions for NumPy
         raise _UnusualError from error
+
+
+def _shape(proto: protos.TensorProto) -> tuple[int, ...]:
+    dims = proto.tensor_shape.dim
+    shape = tuple([dim.size for dim in dims]) if len(dims) <= tensors.MAX_DIMENSIONS else (-1,)
+    if min(shape, default=0) < 0:
+        raise _UnusualError
+    return shape
 
 
 def _strings(tensor: memoryview, at: int) -> np.ndarray:
@@ -173,11 +195,25 @@ def _leading_strings(tensor: memoryview, at: int, limit: int) -> tuple[list[byte
     return values, at
 
 
+def _values(dtype: DType, parts: Mapping[int, Sequence[memoryview]], count: int, *, only_views: bool) -> np.ndarray:
+    """The values of a tensor that are in one field, but for strings in a field of their own."""
+    ((number, values),) = parts.items()
+    if dtype is not dtypes.STRING:
+        return _numbers(dtype, number, values, only_views=only_views)
+    content = values[-1]
+    if number != _CONTENT or not (content and count) or (only_views and len(content) > _SMALL_BYTES):
+        raise _UnusualError
+    try:
+        return read_strings(content, count)
+    except DecodeError as error:
+        raise InvalidInput(str(error)) from None
+
+
 def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_views: bool) -> np.ndarray:
     """The array of a numeric tensor whose values are in this field."""
     if number == _CONTENT:
         content = values[-1]  # a field that occurs twice has its last value
-        if dtype is dtypes.STRING or len(content) % dtype.numpy.itemsize:
+        if len(content) % dtype.numpy.itemsize:
             raise _UnusualError
         return np.frombuffer(content, dtype.numpy)
     if dtype.field == "float8_val":

@@ -22,8 +22,12 @@ from tfsctl.server.grpc import packed_varints
 from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.process.string_arrays import copy_in_pieces
 from tfsctl.server.signatures.serialized_input import SerializedExample, SerializedInput
+from tfsctl.server.status import invalid_argument
 
 PIECE_BYTES = 64 * 1024
+MAX_NAME_BYTES = 16 * 1024
+"""Of a model, a signature, an input or an output. Longer names are no one's."""
+_MAX_FIELDS = 20_000  # of a request: its inputs, its tasks, names of outputs
 _MAX_DEPTH = 100  # of messages in messages, as in protobuf's parser
 _RUN = 32  # fields with the same number, after which more of them are looked for at once
 _RUN_BYTES = 32 * 1024  # of them, less than a piece
@@ -87,13 +91,42 @@ def _inputs_of(raw: memoryview) -> Iterator[protos.Input | SerializedExample]:
 
 
 def parse_request(message: Message, raw: bytes | memoryview) -> Message | ExamplesRequest:
-    """Parse a serialized request into an empty message of its type. Raises DecodeError."""
+    """Parse a serialized request into an empty message of its type.
+
+    Raises DecodeError, and INVALID_ARGUMENT for far too many fields.
+    """
+    if len(raw) <= PIECE_BYTES:
+        return parse_in_pieces(message, raw)
+    data = memoryview(raw)
+    check_field_count(data)
     field = message.DESCRIPTOR.fields_by_name.get("input")
-    if len(raw) > PIECE_BYTES and field is not None and field.message_type is protos.Input.DESCRIPTOR:
-        data = memoryview(raw)
-        if _has_one_kind_of_list(data, field.number):
-            return ExamplesRequest(message, data)
-    return parse_in_pieces(message, raw)
+    request: Any = message
+    if (
+        field is None
+        or field.message_type is not protos.Input.DESCRIPTOR
+        or not _has_one_kind_of_list(data, field.number)
+    ):
+        parse_in_pieces(message, data)
+    else:
+        request = ExamplesRequest(message, data)
+    for part in (message, *getattr(message, "tasks", ())):
+        if "model_spec" in part.DESCRIPTOR.fields_by_name:
+            shorten_names(part.model_spec)
+    return request
+
+
+def check_field_count(data: memoryview) -> None:
+    """Raise INVALID_ARGUMENT if a serialized request has far more fields than any client sends."""
+    if any(count == _MAX_FIELDS for count, _ in enumerate(fields(data))):
+        raise invalid_argument(f"A request of more than {_MAX_FIELDS} fields")
+
+
+def shorten_names(spec: protos.ModelSpec) -> None:
+    """Cut names of a model that are far too long: each use would take long, and error messages end far sooner."""
+    for name in ("name", "signature_name", "version_label"):
+        value = getattr(spec, name)
+        if len(value) > MAX_NAME_BYTES:
+            setattr(spec, name, value[:MAX_NAME_BYTES])
 
 
 def _has_one_kind_of_list(data: memoryview, input_number: int) -> bool:

@@ -7,9 +7,16 @@ Format: Tensor::AsProtoTensorContent in tensorflow/core/framework/tensor.cc.
 from __future__ import annotations
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.arrays import pieces
 from tfsctl.core.wire_format import encode_varint
+from tfsctl.server.grpc import packed_varints
+from tfsctl.server.process.loop_yield import yield_to_loop
+from tfsctl.server.process.string_arrays import StringParts, copy_in_pieces
+
+_PIECE_BYTES = 64 * 1024  # of the lengths
 
 
 def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:
@@ -21,3 +28,34 @@ def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:
         proto.tensor_content = b"".join((*(encode_varint(len(value)) for value in values), *values))
     else:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
+
+
+def read_strings(content: memoryview, count: int) -> np.ndarray:
+    """The `count` strings in `tensor_content`, [count]. Raises DecodeError if it has others."""
+    lengths, at = _lengths(content, count)
+    if any(part.max() > len(content) for part in lengths) or at + sum(int(part.sum()) for part in lengths) != len(
+        content
+    ):
+        raise DecodeError("tensor_content of strings has another length than its strings")
+    strings = StringParts()
+    for part in lengths:
+        for piece in pieces(part):
+            ends = (at + np.cumsum(piece)).tolist()
+            strings.add([copy_in_pieces(content[start:end]) for start, end in zip([at, *ends], ends, strict=False)])
+            at = ends[-1]
+    return strings.array()
+
+
+def _lengths(content: memoryview, count: int) -> tuple[list[np.ndarray], int]:
+    """The numbers that content begins with, `count` in all, and the offset after them. Raises DecodeError."""
+    parts: list[np.ndarray] = []
+    at = 0
+    while count:
+        piece = content[at : at + _PIECE_BYTES]
+        ends = np.flatnonzero(np.frombuffer(piece, np.uint8) < 0x80)[:count] + 1
+        if not len(ends):
+            raise DecodeError("tensor_content of strings ends too early")
+        parts.append(packed_varints.decode(piece[: ends[-1]]).astype(np.int64))
+        count, at = count - len(ends), at + int(ends[-1])
+        yield_to_loop()
+    return parts, at
