@@ -97,7 +97,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"changes"},
     ],
     "server": [
-        {"status", "request_context"},
+        {"status"},
+        {"request_context"},
         {"process", "monitoring", "memory_budget"},
         {"limits", "request_log", "held_bytes", "gzip_bodies", "request_body", "short_reads"},
         {"config", "runtime", "worker_threads"},

@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from tfsctl.server.status import Code, ServingError
+
 _NO_LIMIT = 2**62
+_STRING_BYTES = 32  # of one in an array and in a tensor, without its content
 
 
 class RequestContext(Protocol):
@@ -44,6 +47,23 @@ def max_step_bytes() -> int:
     """How much memory one step of the current request (decompressing or decoding it) may take: half of the budget."""
     request = current_request.get()
     return _NO_LIMIT if request is None else request.memory_limit // 2
+
+
+def check_string_count(count: int, nbytes: int) -> None:
+    """Raise RESOURCE_EXHAUSTED if so many strings of a part of `nbytes` of the current request take too much memory."""
+    if _expansion(count, nbytes) > max_step_bytes():
+        raise ServingError(
+            Code.RESOURCE_EXHAUSTED, f"{count} strings in a request of {nbytes} bytes take more memory than allowed"
+        )
+
+
+def charge_strings(count: int, nbytes: int) -> None:
+    """Count the memory that strings of the current request take beyond its `nbytes`. As `charge_memory`."""
+    charge_memory(_expansion(count, nbytes))
+
+
+def _expansion(count: int, nbytes: int) -> int:
+    return max(0, count * _STRING_BYTES - nbytes)
 
 
 def is_alone() -> bool:

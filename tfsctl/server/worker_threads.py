@@ -6,6 +6,7 @@ Very large ones share one thread, one after the other: each takes many times its
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -26,10 +27,10 @@ class WorkerThreads:
         self._huge = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-huge")
 
     def run(self, size: int, work: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
-        """Run `work`, which reads or writes about `size` bytes."""
+        """Run `work`, which reads or writes about `size` bytes, in a copy of the current context."""
         threads = self._threads if size < HUGE_BYTES else self._huge
         job = _Job(work, arguments)
-        done: asyncio.Future[_T] = asyncio.get_running_loop().run_in_executor(threads, job)
+        done = asyncio.get_running_loop().run_in_executor(threads, contextvars.copy_context().run, job)
         done.add_done_callback(job.drop)
         return done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,9 @@ from tfsctl.core import protos
 from tfsctl.server.app import application
 from tfsctl.server.config.addresses import is_on_this_machine
 from tfsctl.server.grpc import framing
+from tfsctl.server.grpc.model_calls import ModelCalls
+from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.status import ServingError
 
 METHOD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
@@ -83,3 +87,12 @@ def test_a_reload_that_turns_on_logging_is_recognized(has_logging: bool) -> None
 
     assert application.turns_on_logging({b"content-type": b"application/grpc"}, body) is has_logging
     assert not application.turns_on_logging({}, b"\0\0\0\0\2no message")
+
+
+def test_a_configuration_of_very_many_models_is_refused() -> None:
+    """Checking one of a million models would take a gigabyte."""
+    service: Any = None  # it is not asked
+    request = protos.ReloadConfigRequest()
+    request.config.model_config_list.config.extend([protos.ModelConfig(name="m")] * 20_001)
+    with pytest.raises(ServingError, match="more than 20000 models"):
+        asyncio.run(ModelCalls(service, NullRecorder()).reload(request, None))

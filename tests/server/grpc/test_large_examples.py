@@ -68,13 +68,13 @@ def test_large_requests_are_parsed_in_pieces(
     sizes: list[int] = []
     add = SerializedInput.__init__
 
-    def counted(given: SerializedInput, messages: Iterable[Any]) -> None:
+    def counted(given: SerializedInput, messages: Iterable[Any], *, nbytes: int | None = None) -> None:
         def noted() -> Iterator[Any]:
             for message in messages:
                 sizes.append(message.ByteSize())
                 yield message
 
-        add(given, noted())
+        add(given, noted(), nbytes=nbytes)
 
     monkeypatch.setattr(SerializedInput, "__init__", counted)
     found: Any = parse_request(type(sent)(), sent.SerializeToString())

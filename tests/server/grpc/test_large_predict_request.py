@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,11 @@ from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
 from tfsctl.core.wire_format import encode_varint
 from tfsctl.server.grpc.large_predict_request import parse_large_request, read_large_request
-from tfsctl.server.grpc.parse_in_pieces import MAX_NAME_BYTES, parse_request
+from tfsctl.server.grpc.parse_in_pieces import MAX_NAME_BYTES, ExamplesRequest, parse_request
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.tensor_content import fill_content
-from tfsctl.server.status import ServingError
+from tfsctl.server.request_context import charge_strings, current_request
+from tfsctl.server.status import Code, ServingError
 
 RANDOM = np.random.default_rng(1)
 MANY = 150_000  # values, in several pieces
@@ -247,3 +250,67 @@ def test_requests_of_very_many_tasks_are_refused() -> None:
     """Each would take fifty times the memory of its two bytes."""
     with pytest.raises(ServingError, match="more than 20000 fields"):
         parse_request(protos.MultiInferenceRequest(), b"\x0a\x00" * 40_000)
+
+
+class _Request:
+    """A request of a server with little memory, that counts what is made of it."""
+
+    memory_limit = 2**21
+
+    def __init__(self) -> None:
+        self.client: object = None
+        self.run: Any = None
+        self.is_alone = False
+        self.charged = 0
+
+    def charge(self, size: int) -> None:
+        """Count bytes."""
+        self.charged += size
+
+
+@pytest.fixture
+def little_memory() -> Iterator[_Request]:
+    """The current request, in which decoding may take 1 MiB."""
+    request = _Request()
+    token = current_request.set(request)
+    yield request
+    current_request.reset(token)
+
+
+def _strings_message(count: int, *, as_content: bool) -> memoryview:
+    sent = protos.PredictRequest(model_spec={"name": "m"})
+    array = object_array([b""] * count)
+    if as_content:
+        fill_content(sent.inputs["x"], array)
+    else:
+        tensors.fill_proto(sent.inputs["x"], array)
+    return memoryview(sent.SerializeToString())
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("as_content", [False, True])
+def test_strings_that_take_too_much_memory_are_refused(*, as_content: bool) -> None:
+    """A byte or two each in the message, and 32 in an array and a tensor."""
+    assert read_large_request(_strings_message(30_000, as_content=as_content)) is not None
+    with pytest.raises(ServingError, match="take more memory than allowed") as refused:
+        read_large_request(_strings_message(40_000, as_content=as_content))
+    assert refused.value.code is Code.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_examples_that_take_too_much_memory_are_refused() -> None:
+    """An empty one has two bytes in the message."""
+    for count, is_refused in ((30_000, False), (40_000, True)):
+        examples = b"\x0a\x00" * count
+        listed = b"\x0a" + encode_varint(len(examples)) + examples
+        raw = b"\x12" + encode_varint(len(listed)) + listed + b"\x78\x00" * 5_000
+        with pytest.raises(ServingError, match="take more memory") if is_refused else nullcontext():
+            assert isinstance(parse_request(protos.ClassificationRequest(), raw), ExamplesRequest)
+
+
+def test_the_memory_of_strings_is_counted(little_memory: _Request) -> None:
+    """Only what they take beyond the message, so nothing for strings of some length."""
+    charge_strings(1000, 30_000)
+    assert little_memory.charged == 2000
+    charge_strings(1000, 40_000)
+    assert little_memory.charged == 2000

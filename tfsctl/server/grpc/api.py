@@ -39,7 +39,13 @@ from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.process.freeing import free_large
 from tfsctl.server.request_body import GRPC_PREFIX_BYTES
-from tfsctl.server.request_context import charge_memory, is_alone, max_step_bytes
+from tfsctl.server.request_context import (
+    charge_memory,
+    charge_strings,
+    check_string_count,
+    is_alone,
+    max_step_bytes,
+)
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.service.model_service import InferResult, Service
@@ -185,7 +191,7 @@ class GrpcApi:
                 return request
         if len(body) <= (LARGE_BYTES if is_predict else PIECE_BYTES):
             return parse(bytes(message))
-        return await self._threads.run(len(body), partial(_parse_in_thread, parse, message, is_predict=is_predict))
+        return await self._parsed_in_thread(parse, message, is_predict=is_predict)
 
     async def _parse_compressed(self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes) -> Parsed:
         """Decompress and parse a request body, in a thread unless both its forms are small. Raises DecodeError."""
@@ -199,8 +205,16 @@ class GrpcApi:
         plain = await self._threads.run(len(body) * MAX_DEFLATE_RATIO, framing.unframe, headers, body, limit)
         charge_memory(len(plain))
         is_predict = parse == self._predict_requests.parse
-        work = partial(_parse_in_thread, parse, memoryview(plain), is_predict=is_predict)
-        return await self._threads.run(len(plain), work)
+        return await self._parsed_in_thread(parse, memoryview(plain), is_predict=is_predict)
+
+    async def _parsed_in_thread(self, parse: Parser, message: memoryview, *, is_predict: bool) -> Parsed:
+        size = len(message)
+        request = await self._threads.run(size, parse_large_request if is_predict else parse, message)
+        if isinstance(request, DecodedRequest):
+            charge_strings(sum(array.size for array in request.inputs.values() if array.dtype.hasobject), size)
+        elif isinstance(request, ExamplesRequest):
+            charge_strings(request.input.count, size)
+        return request
 
     def _sampled(self, method: str, request: Any, raw: bytes) -> SampledRequest | None:  # noqa: ANN401 - one of four
         """The entry of the request log for a call, None if it is not to be logged."""
@@ -275,6 +289,9 @@ class GrpcApi:
                     return model, _arrays(sent, _SMALL_PADDING_BYTES // max(1, len(sent)))
                 except tensors.LargePaddingError:
                     pass  # a thread adds it
+            strings = sum(len(sent[alias].string_val) for alias in sent)
+            check_string_count(strings, size)
+            charge_strings(strings, size)
             paddings = [tensors.padding_bytes(sent[alias]) for alias in sent]
             padding = sum([size for size in paddings if size <= tensors.MAX_PADDING_BYTES])  # larger ones are refused
             if padding > _SMALL_PADDING_BYTES:
@@ -323,11 +340,6 @@ class GrpcApi:
 
 def _parse(message_type: str, raw: bytes) -> Message | ExamplesRequest:
     return parse_request(getattr(protos, message_type)(), raw)
-
-
-def _parse_in_thread(parse: Parser, message: memoryview, *, is_predict: bool) -> Parsed:
-    """Parse a large message, in pieces."""
-    return parse_large_request(message) if is_predict else parse(message)
 
 
 class _TensorError(Exception):

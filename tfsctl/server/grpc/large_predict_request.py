@@ -25,6 +25,7 @@ from tfsctl.server.grpc.predict_request_cache import DecodedRequest
 from tfsctl.server.grpc.tensor_content import read_strings
 from tfsctl.server.process.loop_yield import yielding
 from tfsctl.server.process.string_arrays import StringParts, copy_in_pieces
+from tfsctl.server.request_context import check_string_count
 from tfsctl.server.status import invalid_argument
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
@@ -178,6 +179,7 @@ def _strings(tensor: memoryview, at: int) -> np.ndarray:
         if not values:
             raise _UnusualError
         strings.add(values)
+        check_string_count(strings.size, len(tensor))
     return strings.array()
 
 

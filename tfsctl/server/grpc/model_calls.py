@@ -18,6 +18,7 @@ from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 _SIGNATURE_DEF = "signature_def"
+_MAX_MODELS = 20_000  # each takes a kilobyte while it is checked
 
 
 class ModelCalls:
@@ -64,6 +65,8 @@ class ModelCalls:
         self, request: protos.ReloadConfigRequest, deadline_s: float | None
     ) -> protos.ReloadConfigResponse:
         """Answer HandleReloadConfigRequest: serve the models of a new configuration. Raises ServingError."""
+        if len(request.config.model_config_list.config) > _MAX_MODELS:
+            raise invalid_argument(f"A configuration of more than {_MAX_MODELS} models")
         before = self._counts(request.metric_names)
         reload = asyncio.ensure_future(self._service.reload(request.config))
         timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())

@@ -57,7 +57,7 @@ class ExamplesRequest:
     def __init__(self, empty: Message, raw: memoryview) -> None:
         """Parse a serialized request, whose type is that of an empty message. Raises DecodeError."""
         self.message: Any = empty
-        self.input = SerializedInput(self._inputs(raw))
+        self.input = SerializedInput(self._inputs(raw), nbytes=len(raw))
         self.model_spec: Any = getattr(empty, "model_spec", None)
         self.tasks: Any = getattr(empty, "tasks", ())
 

@@ -15,6 +15,7 @@ from tfsctl.core.wire_format import encode_varint
 from tfsctl.server.grpc import packed_varints
 from tfsctl.server.process.loop_yield import yield_to_loop
 from tfsctl.server.process.string_arrays import StringParts, copy_in_pieces
+from tfsctl.server.request_context import check_string_count
 
 _PIECE_BYTES = 64 * 1024  # of the lengths
 
@@ -31,7 +32,11 @@ def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:
 
 
 def read_strings(content: memoryview, count: int) -> np.ndarray:
-    """The `count` strings in `tensor_content`, [count]. Raises DecodeError if it has others."""
+    """The `count` strings in `tensor_content`, [count]. Raises DecodeError if it has others.
+
+    Raises RESOURCE_EXHAUSTED for too many.
+    """
+    check_string_count(count, len(content))
     lengths, at = _lengths(content, count)
     if any(part.max() > len(content) for part in lengths) or at + sum(int(part.sum()) for part in lengths) != len(
         content

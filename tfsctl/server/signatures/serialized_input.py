@@ -15,6 +15,7 @@ import numpy as np
 from tfsctl.core import protos
 from tfsctl.core.arrays import PIECE_VALUES, pieces
 from tfsctl.server.process.string_arrays import StringParts
+from tfsctl.server.request_context import check_string_count
 from tfsctl.server.status import invalid_argument
 
 _WITH_CONTEXT = "example_list_with_context"
@@ -34,7 +35,8 @@ class SerializedInput:
     a million features takes protobuf nine seconds.
     """
 
-    def __init__(self, messages: Iterable[protos.Input | SerializedExample]) -> None:
+    def __init__(self, messages: Iterable[protos.Input | SerializedExample], *, nbytes: int | None = None) -> None:
+        """Raises RESOURCE_EXHAUSTED if a request of `nbytes` has too many examples, if that is given."""
         examples, context = StringParts(), list[bytes]()
         has_context = False
         for message in messages:
@@ -53,6 +55,8 @@ class SerializedInput:
             serialized = (example.SerializeToString() for example in listed)
             while part := list(islice(serialized, PIECE_VALUES)):
                 examples.add(part)
+                if nbytes is not None:
+                    check_string_count(examples.size, nbytes)
         self._examples = examples.array()
         self._context = b"".join(context) if has_context else None
 
