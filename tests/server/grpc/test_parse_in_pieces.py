@@ -205,6 +205,12 @@ def test_many_irregular_fields_are_parsed_at_once(monkeypatch: pytest.MonkeyPatc
     assert parse_in_pieces(protos.TensorProto(), fields).float_val == [1.0]
 
 
+def test_an_entry_with_very_many_keys_is_refused() -> None:
+    """Looking at each would take far more memory than the message."""
+    with pytest.raises(DecodeError, match="very many fields"):
+        parse_in_pieces(protos.PredictRequest(), of_length(2, b"\x0a\x00" * 100_000))
+
+
 def test_too_deep_messages_are_refused() -> None:
     """Each level is a tensor in a variant of the one before."""
     raw = b"\x22" + encode_varint(70_000) + bytes(70_000)

@@ -9,6 +9,7 @@ Format: https://protobuf.dev/programming-guides/encoding
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -38,7 +39,7 @@ _WIDTHS = {
     **dict.fromkeys((FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FIXED64, FieldDescriptor.TYPE_SFIXED64), 8),
 }
 """Bytes of packed numbers. The others are varints."""
-_KEY, _VALUE = 1, 2  # of an entry of a map
+_KEY, _VALUE, _MAX_ENTRY_FIELDS = 1, 2, 100  # of an entry of a map
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
@@ -160,7 +161,9 @@ def _merge_field(message: Message, field: FieldDescriptor, data: memoryview, dep
     """Merge a large field, which is a message, into the message that it is a field of."""
     inner: Any = getattr(message, field.name)
     if _type_of(field).GetOptions().map_entry:
-        entry = list(fields(data))
+        entry = list(islice(fields(data), _MAX_ENTRY_FIELDS + 1))
+        if len(entry) > _MAX_ENTRY_FIELDS:
+            raise DecodeError("an entry of a map with very many fields")
         if any(number not in (_KEY, _VALUE) or kind != LENGTH_DELIMITED for number, kind, _, _, _ in entry):
             _check(data, _type_of(field), depth)  # protobuf's parser drops entries with unknown fields
             return
