@@ -14,6 +14,7 @@ import numpy as np
 from cli_runner import Result, RunCli
 from graph_models import GraphModel
 from mixed_load import PAUSE_S
+from ports import free_ports
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
@@ -34,7 +35,8 @@ class Front:
         self._run_cli = run_cli
         write_scale_model(base / "1", 1.0)
         # A check of a new version takes as much CPU as a server; tests of rollouts under load have it.
-        options = ("--server-arg=--check_new_versions=never", "--rest-port", 0, "--grpc-port", 0)
+        rest_port, grpc_port = free_ports(2)  # another process may take ports that tfsctl chooses
+        options = ("--server-arg=--check_new_versions=never", "--rest-port", rest_port, "--grpc-port", grpc_port)
         self.record = self.run("serve", base, "--front", "--detach", *options)
 
     def run(self, *args: object, code: int = 0) -> Any:
