@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from tfsctl.server.status import Code, ServingError
 
 _NO_LIMIT = 2**62
-_STRING_BYTES = 32  # of one in an array and in a tensor, without its content
+_STRING_BYTES = 32  # that each string takes in an array and a tensor, besides its content
 
 
 class RequestContext(Protocol):
@@ -50,7 +50,10 @@ def max_step_bytes() -> int:
 
 
 def check_string_count(count: int, nbytes: int) -> None:
-    """Raise RESOURCE_EXHAUSTED if so many strings of a part of `nbytes` of the current request take too much memory."""
+    """Check that `count` strings, which take `nbytes` of the current request, do not take too much memory as an array.
+
+    Raises RESOURCE_EXHAUSTED if they would take more than `max_step_bytes` beyond these bytes.
+    """
     if _expansion(count, nbytes) > max_step_bytes():
         raise ServingError(
             Code.RESOURCE_EXHAUSTED, f"{count} strings in a request of {nbytes} bytes take more memory than allowed"
@@ -58,7 +61,7 @@ def check_string_count(count: int, nbytes: int) -> None:
 
 
 def charge_strings(count: int, nbytes: int) -> None:
-    """Count the memory that strings of the current request take beyond its `nbytes`. As `charge_memory`."""
+    """Count the memory that `count` strings take beyond the `nbytes` of their request, like `charge_memory`."""
     charge_memory(_expansion(count, nbytes))
 
 

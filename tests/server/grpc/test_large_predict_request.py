@@ -110,7 +110,7 @@ def _changed(**changes: Any) -> bytes:
 
 
 def _with_dtypes(count: int) -> bytes:
-    """A request whose tensor has so many dtypes, of which the last one counts."""
+    """A request whose tensor has `count` fields for its dtype. The last one counts."""
     tensor = request(ARRAYS["int32"], as_content=False).inputs["x"].SerializeToString() + b"\x08\x03" * count
     entry = b"\x0a\x01x\x12" + encode_varint(len(tensor)) + tensor
     return b"\x0a\x03\x0a\x01m\x12" + encode_varint(len(entry)) + entry
@@ -195,11 +195,11 @@ def test_strings_in_tensor_content_are_read(*, as_rows: bool) -> None:
         b"\x01" * 40_000 + b"a" * 40_001,
         b"\x01" * 39_999,
         b"\xff" * 80_000,
-        b"\xff" * 9 + b"\x01" * 39_999 + b"a" * 39_999,
+        b"\xff" * 9 + b"\x01" * 40_000 + b"a" * 39_998,
     ],
 )
 def test_damaged_strings_in_tensor_content_are_refused(content: bytes) -> None:
-    """Too few bytes, too many, too few lengths, and lengths that are no numbers."""
+    """Too few bytes, too many, too few lengths, lengths that are no numbers, and one of 2**64 - 1."""
     sent = protos.PredictRequest(model_spec={"name": "m"})
     tensors.fill_head(sent.inputs["x"], dtypes.STRING, (40_000,))
     sent.inputs["x"].tensor_content = content

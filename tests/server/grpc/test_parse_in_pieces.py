@@ -199,7 +199,7 @@ def test_damaged_large_examples_are_refused(damage: tuple[bytes, bytes]) -> None
 
 
 def test_many_irregular_fields_are_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many, telling them apart would take far longer than parsing them."""
+    """After `_MAX_SCALARS` of them, protobuf parses the rest in one call: finding each would take far longer."""
     monkeypatch.setattr(pieces_module, "_MAX_SCALARS", 50)
     fields = b"\x08\x01\x18\x00" * 40_000 + b"\x2d\x00\x00\x80\x3f"  # dtype and version, again and again
     assert parse_in_pieces(protos.TensorProto(), fields).float_val == [1.0]

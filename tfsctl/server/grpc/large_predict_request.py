@@ -54,7 +54,7 @@ class UnusualRequest:
 
     message: protos.PredictRequest
     nbytes: int
-    """Serialized. To ask the message takes as long as to serialize it, on the event loop."""
+    """The size of the serialized message. `message.ByteSize()` takes as long as serializing it."""
 
     @property
     def model_spec(self) -> protos.ModelSpec:
@@ -63,7 +63,7 @@ class UnusualRequest:
 
 
 def parse_large_request(message: memoryview) -> DecodedRequest | UnusualRequest:
-    """The request in a serialized PredictRequest. Raises DecodeError, and INVALID_ARGUMENT for what no client sends."""
+    """The request in a serialized PredictRequest. Raises DecodeError, and INVALID_ARGUMENT if it is over a limit."""
     request = read_large_request(message)
     if request is not None:
         return request

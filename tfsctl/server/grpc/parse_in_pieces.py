@@ -27,12 +27,12 @@ from tfsctl.server.status import invalid_argument
 
 PIECE_BYTES = 64 * 1024
 MAX_NAME_BYTES = 16 * 1024
-"""Of a model, a signature, an input or an output. Longer names are no one's."""
+"""Of the name of a model, a signature, an input or an output in a large request."""
 _MAX_FIELDS = 20_000  # of a request: its inputs, its tasks, names of outputs
 _MAX_DEPTH = 100  # of messages in messages, as in protobuf's parser
-_RUN = 32  # fields with the same number, after which more of them are looked for at once
-_RUN_BYTES = 32 * 1024  # of them, less than a piece
-_MAX_SCALARS = 100_000  # fields with one number each, which are told apart in Python: 0.1 s. What follows is one piece
+_RUN = 32  # after so many fields with the same number, the next ones are found in one step
+_RUN_BYTES = 32 * 1024  # that one step looks at: less than a piece
+_MAX_SCALARS = 100_000  # fields of one number each that are found one by one, in 0.1 s; the rest is one piece
 _FIXED_BYTES = {FIXED32: 4, FIXED64: 8}
 _WIDTHS = {
     **dict.fromkeys((FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_FIXED32, FieldDescriptor.TYPE_SFIXED32), 4),
@@ -123,7 +123,10 @@ def check_field_count(data: memoryview) -> None:
 
 
 def shorten_names(spec: protos.ModelSpec) -> None:
-    """Cut names of a model that are far too long: each use would take long, and error messages end far sooner."""
+    """Cut names that are far too long for a model. Looking them up would hold the event loop.
+
+    Errors have at most the first kilobyte of a name, so they are the same.
+    """
     for name in ("name", "signature_name", "version_label"):
         value = getattr(spec, name)
         if len(value) > MAX_NAME_BYTES:
@@ -273,9 +276,10 @@ def _fields(data: memoryview) -> Iterator[WireField]:
 
 
 def _run_end(data: memoryview, head: bytes, wire_type: int) -> int:
-    """Where the fields end that data begins with, as far as they have the same tag as a field whose tag begins `head`.
+    """The length of the fields that data begins with and that have the same tag.
 
-    A field may have any length, if it has fewer than 128 bytes and its tag is one byte.
+    `head` is that tag. Of a length-delimited field it is the tag and the length; such fields are only found if the tag is
+    one byte and they have fewer than 128 bytes.
     """
     if wire_type == LENGTH_DELIMITED:
         return _short_fields_end(data, head[0]) if head[0] < 0x80 else 0

@@ -32,15 +32,13 @@ def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:
 
 
 def read_strings(content: memoryview, count: int) -> np.ndarray:
-    """The `count` strings in `tensor_content`, [count]. Raises DecodeError if it has others.
+    """The `count` strings in `tensor_content`, as an array [count].
 
-    Raises RESOURCE_EXHAUSTED for too many.
+    Raises DecodeError if the content is not that many strings, and RESOURCE_EXHAUSTED if they take too much memory.
     """
     check_string_count(count, len(content))
     lengths, at = _lengths(content, count)
-    if any(part.max() > len(content) for part in lengths) or at + sum(int(part.sum()) for part in lengths) != len(
-        content
-    ):
+    if at + sum(int(part.sum()) for part in lengths) != len(content):
         raise DecodeError("tensor_content of strings has another length than its strings")
     strings = StringParts()
     for part in lengths:
@@ -52,7 +50,7 @@ def read_strings(content: memoryview, count: int) -> np.ndarray:
 
 
 def _lengths(content: memoryview, count: int) -> tuple[list[np.ndarray], int]:
-    """The numbers that content begins with, `count` in all, and the offset after them. Raises DecodeError."""
+    """The `count` lengths that content begins with, as int64, and the offset after them. Raises DecodeError."""
     parts: list[np.ndarray] = []
     at = 0
     while count:
@@ -60,7 +58,10 @@ def _lengths(content: memoryview, count: int) -> tuple[list[np.ndarray], int]:
         ends = np.flatnonzero(np.frombuffer(piece, np.uint8) < 0x80)[:count] + 1
         if not len(ends):
             raise DecodeError("tensor_content of strings ends too early")
-        parts.append(packed_varints.decode(piece[: ends[-1]]).astype(np.int64))
+        lengths = packed_varints.decode(piece[: ends[-1]])
+        if lengths.max() > len(content):
+            raise DecodeError("a string ends after its tensor_content")
+        parts.append(lengths.astype(np.int64))
         count, at = count - len(ends), at + int(ends[-1])
         yield_to_loop()
     return parts, at

@@ -17,13 +17,13 @@ from tfsctl.server.http.http1_request import Request, refusal
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.limits import Limits
 from tfsctl.server.memory_budget import SMALL_BODY_BYTES, BudgetExceededError
-from tfsctl.server.process.loop_turns import FEW
+from tfsctl.server.process.loop_turns import FEW, MAX_TURN_BYTES
 from tfsctl.server.request_body import BodyTimeoutError
 from tfsctl.server.short_reads import ShortReader
 
 _LARGE_HEAD_BYTES = 4096  # a head from here on is counted in the memory budget
 _MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
-_MAX_UNCONSUMED_BYTES = 1024 * 1024  # of a body that the application does not take yet
+_MAX_UNCONSUMED_BYTES = MAX_TURN_BYTES  # of a body whose request has not begun: it begins in the next turn
 
 # Why nothing is read from the client. Plain bits: IntFlag costs a microsecond per operation.
 _CLIENT_READS_NOTHING, _PIPELINED, _UNCONSUMED_BODY, _MEMORY, _OTHERS_TURN = 1, 2, 4, 8, 16

@@ -98,4 +98,4 @@ def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input | Seriali
     signature, sent = json_tensor.signature_name(document), json_example.input_from_document(document)
     if len(body) <= _SMALL_BODY_BYTES:
         return signature, sent
-    return signature, SerializedInput([sent])  # in this thread
+    return signature, SerializedInput([sent])  # serialized here, in a thread

@@ -22,7 +22,7 @@ _WITH_CONTEXT = "example_list_with_context"
 
 
 class SerializedExample(NamedTuple):
-    """A large example, or the context or a part of it, which was never parsed as a whole."""
+    """A large example, or a part of the context, that stays serialized."""
 
     data: bytes
     is_context: bool
@@ -36,7 +36,7 @@ class SerializedInput:
     """
 
     def __init__(self, messages: Iterable[protos.Input | SerializedExample], *, nbytes: int | None = None) -> None:
-        """Raises RESOURCE_EXHAUSTED if a request of `nbytes` has too many examples, if that is given."""
+        """Raises RESOURCE_EXHAUSTED if the examples take too much memory for a request of `nbytes` (default: no check)."""
         examples, context = StringParts(), list[bytes]()
         has_context = False
         for message in messages:
